@@ -1,0 +1,80 @@
+"""What the consumption engine hands to a service, and what the service hands back. No I/O here.
+
+The engine (``deskline.consumption``) calls ``Consumer.process(tx, work)`` inside an open Postgres transaction in which
+the positions of every lane in ``work`` are already locked, fenced and moved. The service applies its effects through
+``tx.connection``, and gives what is to be published to ``tx.emit``. If ``process`` raises, nothing of the unit
+happens: the engine retries (transient), re-reads (stale) or bisects until the one record that cannot be handled is
+found and written to the dead letters (``failed``).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from deskline.records import Decoded, Event, Output, Record
+
+if TYPE_CHECKING:
+    import asyncpg
+
+
+class Due(dict[str, int]):
+    """Subjects whose timer fires in this unit → their lane."""
+
+
+@dataclass(slots=True)
+class Work:
+    """One unit of work.
+
+    ``records`` and ``decoded`` run in parallel: lane after lane, within a lane topic after topic in the order in which
+    the service lists them, within a topic by offset. ``events`` are the valid ones of known types, in the same order.
+    ``due`` are the subjects whose timers the watermark allows to fire. A unit has records or due timers, or neither
+    (somebody called ``Engine.poke``).
+    """
+
+    now: int
+    """Wall clock at the start of the unit, µs: becomes the ``time`` of what is decided."""
+    records: Sequence[Record] = ()
+    decoded: Sequence[Decoded] = ()
+    events: Sequence[Event] = ()
+    due: Mapping[str, int] = field(default_factory=dict)
+    """subject → lane"""
+    watermarks: Mapping[int, int] = field(default_factory=dict)
+    """lane → watermark (µs) up to which everything has been read *before or in* this unit."""
+    positions: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    """(topic, partition) → next offset to be read after this unit, for the lanes of this instance."""
+
+
+class Tx(Protocol):
+    """The open transaction of a unit of work."""
+
+    connection: "asyncpg.Connection[asyncpg.Record]"
+
+    def emit(self, lane: int, output: Output) -> None:
+        """Publish ``output`` after the commit, in the order of the calls. ``lane`` is the partition of its key."""
+
+    def next_due(self, lane: int, due: int) -> None:
+        """Tell the engine that a timer row with this ``due`` was written in this lane."""
+
+
+class Consumer(Protocol):
+    """A service, as the engine sees it."""
+
+    name: str
+    """router | autoreply | sla | archive: schema, role, group and metrics are named by it."""
+    topics: tuple[str, ...]
+    """Co-partitioned topics it reads, in processing order within a lane."""
+
+    async def process(self, tx: Tx, work: Work) -> None: ...
+
+    async def due(self, connection: "asyncpg.Connection[asyncpg.Record]", watermarks: Mapping[int, int], limit: int) -> tuple[Mapping[str, int], Mapping[int, int]]:
+        """Timers to fire: (subject → lane for rows with ``due`` ≤ the lane's watermark, at most ``limit``, earliest
+        first; lane → earliest ``due`` that remains, for lanes that have one)."""
+
+    def committed(self) -> None:
+        """The unit is durable."""
+
+    def aborted(self) -> None:
+        """The unit did not happen: drop whatever was cached for it."""
+
+    def lanes_changed(self, lanes: frozenset[int]) -> None:
+        """This instance now owns exactly these lanes: drop what is cached for others."""
