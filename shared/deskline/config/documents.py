@@ -4,8 +4,6 @@ A directory holds one folder per shop (``_default`` always), one YAML file per d
 keys: a misspelt key must not silently do nothing. Seconds are ``*_s``, integers or floats as stated.
 """
 
-from __future__ import annotations
-
 import re
 from datetime import date
 from typing import Annotated, Literal, Self
