@@ -1,0 +1,59 @@
+"""Settings of a process, from the environment (``DESKLINE_…``) or files of secrets; everything explicit.
+
+What the shop's managers set is configuration (``deskline.config``), not here: these are the operator's.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServiceSettings(BaseSettings):
+    """One service process. Every field is also an environment variable: ``DESKLINE_`` and the name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="DESKLINE_", frozen=True, extra="ignore")
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    """Kafka, ``host:port[,host:port]``."""
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = "SCRAM-SHA-512"
+    kafka_username: str | None = None
+    kafka_password: SecretStr | None = None
+    kafka_ca_file: Path | None = None
+
+    postgres_dsn: SecretStr = SecretStr("postgresql://127.0.0.1:5432/deskline")
+    """A login that may take the role of the service (``SET ROLE deskline_<service>``)."""
+
+    topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*$", max_length=100)] = ""
+    """Before every topic and group name; two deployments on one broker differ in it."""
+
+    http_host: str = "127.0.0.1"
+    http_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """0: a free port, written to the log."""
+    instance: str = "1"
+    """Names this instance in logs and client ids; never part of the group."""
+
+    allowed_lateness_s: Annotated[float, Field(ge=0, le=60)] = 1.0
+    """One value for the deployment (contract §5): how long a breach waits for records that are on their way."""
+    config_lead_s: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """One value for the deployment (contract §3): a version is in force at the earliest this long after it is known."""
+
+    session_timeout_s: Annotated[float, Field(ge=1, le=300)] = 30.0
+    """Kafka's: a member silent for so long loses its partitions. Above the longest pause of a healthy process."""
+    max_unit_records: Annotated[int, Field(ge=1, le=20_000)] = 2000
+    """Records in one transaction when behind: more gains nothing measurable, less costs throughput."""
+    unit_interval_ms: Annotated[float, Field(ge=0, le=1000)] = 8.0
+    """Between the starts of two small units: what gathers meanwhile shares one transaction."""
+    database_timeout_s: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """Locks, statements and idle transactions: a frozen owner must not hold a lane for longer."""
+    stall_s: Annotated[float, Field(gt=0)] = 60.0
+    """Records are waiting and nothing moved for so long: exit with 1, so that the supervisor starts a new process."""
+    drain_s: Annotated[float, Field(gt=0)] = 10.0
+    """How long a stopping or yielding instance may finish its unit and publish."""
+    poison_limit: Annotated[int, Field(ge=1)] = 50
+    """Records failed for good within one minute, together with a tenth of all, that stop the process."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
