@@ -142,7 +142,7 @@ def group_consumer(settings: ServiceSettings, group: str, client_id: str) -> AIO
         client_id=client_id,
         enable_auto_commit=False,
         auto_offset_reset="none",
-        isolation_level="read_committed",
+        isolation_level="read_uncommitted",
         # Range gives partition p of every co-partitioned topic to the same member.
         partition_assignment_strategy=[RangePartitionAssignor],
         session_timeout_ms=session_ms,
@@ -167,7 +167,7 @@ def free_consumer(settings: ServiceSettings, client_id: str) -> AIOKafkaConsumer
         client_id=client_id,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        isolation_level="read_committed",
+        isolation_level="read_uncommitted",
         max_partition_fetch_bytes=MAX_FETCH_BYTES,
         request_timeout_ms=10_000,
     )

@@ -1,0 +1,115 @@
+"""A lane: what one owner consumes in order, and how far it has got. The watermark of contract §5 is written here.
+
+The watermark of a topic partition is the broker timestamp of the last record consumed, or, where the position is the
+end offset, the instant at which that end was asked for; of a lane, the smallest over its topics. It never goes back
+while the lane is owned, and stands still while the broker cannot be asked, because then nobody moves ``ends``.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from deskline.records import Record
+
+
+@dataclass(slots=True)
+class Lane:
+    """One lane of this instance. ``positions``: next offset by topic, as committed in Postgres."""
+
+    key: str
+    partition: int
+    topics: tuple[str, ...]
+    version: int = -1
+    positions: dict[str, int] = field(default_factory=dict)
+    next_due: int | None = None
+    """A lower bound of the lane's earliest timer, µs."""
+    blocked: str | None = None
+    """Why this lane has stopped for good (an offset gap, a rewritten topic); paged, never jumped over."""
+    pending: dict[str, deque[Record]] = field(default_factory=dict)
+    """Fetched and not yet consumed."""
+    expected: dict[str, int] = field(default_factory=dict)
+    """Offset that the next fetched record must have."""
+    gap_seen: dict[str, int] = field(default_factory=dict)
+    """Offset at which a gap was seen once; seen again after seeking back, the broker really has nothing there."""
+    settle: dict[str, int] | None = None
+    """Ends that the other topics must reach before the record at the head may be consumed."""
+    ends: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """topic → (instant asked, µs; end offset)."""
+    marks: dict[str, int] = field(default_factory=dict)
+    """topic → watermark, µs."""
+
+    def reset(self, version: int, positions: dict[str, int]) -> None:
+        """Begin anew at these positions: nothing fetched counts, nothing is known of the ends."""
+        self.version = version
+        self.positions = positions
+        self.expected = dict(positions)
+        self.pending = {topic: deque() for topic in self.topics}
+        self.settle = None
+        self.ends.clear()
+        self.marks.clear()
+
+    @property
+    def waiting(self) -> int:
+        return sum(map(len, self.pending.values()))
+
+    @property
+    def watermark(self) -> int:
+        """µs; 0 while nothing is known."""
+        return min((self.marks.get(topic, 0) for topic in self.topics), default=0)
+
+    def heard(self, topic: str, asked_at: int, end: int) -> None:
+        """The broker said, when asked at ``asked_at``, that ``topic`` ends at ``end``."""
+        self.ends[topic] = (asked_at, end)
+        self._mark(topic, asked_at)
+
+    def consumed(self, topic: str, next_offset: int, broker_at: int) -> None:
+        """Committed up to ``next_offset``; the last record of it has this broker timestamp."""
+        self.positions[topic] = next_offset
+        if broker_at > self.marks.get(topic, 0):
+            self.marks[topic] = broker_at
+        known = self.ends.get(topic)
+        if known is not None:
+            self._mark(topic, known[0])
+
+    def _mark(self, topic: str, asked_at: int) -> None:
+        if self.positions[topic] >= self.ends[topic][1] and asked_at > self.marks.get(topic, 0):
+            self.marks[topic] = asked_at
+
+    @property
+    def caught_up(self) -> bool:
+        """Nothing fetched waits, and every position is at an end that the broker has named."""
+        return not self.waiting and all(
+            topic in self.ends and self.positions[topic] >= self.ends[topic][1] for topic in self.topics
+        )
+
+    @property
+    def lag(self) -> int:
+        return sum(max(0, end - self.positions[topic]) for topic, (_, end) in self.ends.items())
+
+    def settled(self) -> bool:
+        """The ends named by ``settle`` have been read (what is pending below them counts as soon as it is taken)."""
+        if self.settle is None:
+            return False
+        return all(self.positions[topic] >= end for topic, end in self.settle.items())
+
+
+def lane_key(topics: Sequence[str], partition: int, *, co_partitioned: bool) -> str:
+    return str(partition) if co_partitioned else f"{topics[0]}/{partition}"
+
+
+def plan_lanes(
+    topics: Sequence[str], assigned: Sequence[tuple[str, int]], *, co_partitioned: bool
+) -> Iterator[tuple[str, int, tuple[str, ...]]]:
+    """(key, partition, topics) of each whole lane among the assigned topic partitions.
+
+    A co-partitioned lane counts only when partition p of *every* topic is here: during a rebalance that changes the
+    topic list a half lane must not run.
+    """
+    if not co_partitioned:
+        for topic, partition in sorted(assigned):
+            yield f"{topic}/{partition}", partition, (topic,)
+        return
+    have = set(assigned)
+    for partition in sorted({partition for _, partition in assigned}):
+        if all((topic, partition) in have for topic in topics):
+            yield str(partition), partition, tuple(topics)

@@ -1,0 +1,51 @@
+"""Connections to Postgres: one role, one schema, and every wait bounded."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+
+from deskline.errors import TransientError
+from deskline.settings import ServiceSettings
+
+Connection = asyncpg.Connection[asyncpg.Record]
+
+# What retrying can mend (design habit 6: mapped in one place). The database is away, restarting, full of connections,
+# or somebody else holds the lock; and the two serialisation failures.
+TRANSIENT: tuple[type[BaseException], ...] = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    ConnectionError,
+    TimeoutError,
+    OSError,
+    TransientError,
+)
+
+
+async def connect(settings: ServiceSettings, schema: str) -> Connection:
+    """A connection that acts as ``deskline_<schema>`` in that schema; raises ``TransientError`` while there is none."""
+    timeout_ms = str(int(settings.database_timeout_s * 1000))
+    options: dict[str, Any] = {
+        "application_name": f"deskline-{schema}-{settings.instance}",
+        "role": f"deskline_{schema}",
+        "search_path": schema,
+        # A frozen owner holds its lane's row until the server ends its transaction; the next one waits no longer.
+        "lock_timeout": timeout_ms,
+        "statement_timeout": str(int(settings.database_timeout_s * 4000)),
+        "idle_in_transaction_session_timeout": timeout_ms,
+        "jit": "off",
+    }
+    try:
+        return await asyncio.wait_for(
+            asyncpg.connect(settings.postgres_dsn.get_secret_value(), server_settings=options, command_timeout=60), 15
+        )
+    except TRANSIENT as error:
+        raise TransientError(f"no connection to PostgreSQL: {type(error).__name__}") from error
