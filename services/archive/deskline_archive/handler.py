@@ -1,0 +1,99 @@
+"""One unit of work of the archive: describe (pure), store, write the letters."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final, Literal
+
+from deskline.clock import DAY
+from deskline.records import ALL_TOPICS, DEAD_LETTERS, Invalid, Output, Record
+from deskline.work import Tx, Work
+from deskline_archive.metrics import Metrics
+from deskline_archive.policy import describe
+from deskline_archive.store import Store
+
+if TYPE_CHECKING:
+    import asyncpg
+
+# Long enough that a service which stands still over a holiday's weekend pages before it has to make a day in the
+# transaction of the first record; few enough that empty partitions do not slow the planner.
+DAYS_AHEAD: Final = 7
+
+Letter = Callable[[Record, Invalid], Output]
+
+
+class Archive:
+    """The consumer that the engine drives (``deskline.work.Consumer``)."""
+
+    name = "archive"
+    topics = ALL_TOPICS
+    # Each topic-partition is its own lane: topics differ in their partition counts, and none waits for another.
+    co_partitioned = False
+    # A record that the broker should have and does not deliver stops its topic-partition; nothing is jumped over.
+    on_gap: Literal["stop"] = "stop"
+
+    def __init__(self, store: Store, letter: Letter, metrics: Metrics) -> None:
+        self._store = store
+        self._letter = letter
+        self._metrics = metrics
+        self._unit: Work | None = None
+        self._ahead_until = 0
+
+    async def process(self, tx: Tx, work: Work) -> None:
+        self._unit = work
+        outcome = describe(work.records, work.decoded)
+
+        today = work.now // DAY
+        await self._store.ensure_days(tx.connection, range(today, today + DAYS_AHEAD + 1))
+        if work.records:
+            await self._store.append(tx.connection, work.records, outcome.descriptions)
+        for index in outcome.letters:
+            record, invalid = work.records[index], work.decoded[index]
+            assert isinstance(invalid, Invalid)
+            tx.emit_for(record, self._letter(record, invalid))
+
+    async def due(
+        self,
+        connection: "asyncpg.Connection[asyncpg.Record]",  # noqa: ARG002 - the archive has no timers
+        watermarks: Mapping[int, int],  # noqa: ARG002
+        limit: int,  # noqa: ARG002
+    ) -> tuple[Mapping[str, int], Mapping[int, int]]:
+        return {}, {}
+
+    def committed(self) -> None:
+        unit, self._unit = self._unit, None
+        if unit is None:
+            return
+        today = unit.now // DAY
+        self._ahead_until = today + self._store.days_ahead(today)
+        self._count(unit)
+
+    def aborted(self) -> None:
+        self._unit = None
+        self._store.forget()
+
+    def lanes_changed(self, lanes: frozenset[int]) -> None:
+        """Nothing is kept by lane: stream numbers and days are the same for every instance."""
+
+    def days_ahead(self, today: int) -> int:
+        """Days after ``today`` known to have their partition; for the metric, also while no records come."""
+        return max(0, self._ahead_until - today)
+
+    def _count(self, unit: Work) -> None:
+        metrics = self._metrics
+        sizes: Counter[str] = Counter()
+        for record in unit.records:
+            sizes[record.topic] += len(record.value or b"")
+        for topic, number in Counter(record.topic for record in unit.records).items():
+            metrics.records[topic].inc(number)
+            metrics.value_bytes[topic].inc(sizes[topic])
+        retimed = sum(event.retimed for event in unit.events)
+        if retimed:
+            metrics.retimed.inc(retimed)
+        # Letters are no envelopes: whatever the decoder says of them is no invalid record.
+        reasons = Counter(
+            found.reason
+            for record, found in zip(unit.records, unit.decoded, strict=True)
+            if isinstance(found, Invalid) and record.topic != DEAD_LETTERS
+        )
+        for reason, number in reasons.items():
+            metrics.invalid.labels(reason).inc(number)

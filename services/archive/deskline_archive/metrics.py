@@ -1,0 +1,29 @@
+"""What the archive counts beside the engine's own figures (positions, lag, gaps). Children are looked up once."""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from deskline.records import ALL_TOPICS
+
+PREFIX: Final = "deskline_archive"
+
+
+class Metrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        records = Counter(f"{PREFIX}_records", "Records stored, committed", ["topic"], registry=registry)
+        self.records: Final = {topic: records.labels(topic) for topic in ALL_TOPICS}
+        payload = Counter(f"{PREFIX}_value_bytes", "Bytes of values stored, committed", ["topic"], registry=registry)
+        self.value_bytes: Final = {topic: payload.labels(topic) for topic in ALL_TOPICS}
+        self.invalid: Final = Counter(
+            f"{PREFIX}_invalid_records",
+            "Records not valid by the contract: one letter each",
+            ["reason"],
+            registry=registry,
+        )
+        self.retimed: Final = Counter(
+            f"{PREFIX}_retimed_records", "Records whose time was too far from the broker's", registry=registry
+        )
+        self.days_ahead: Final = Gauge(
+            f"{PREFIX}_days_ahead", "Days after today that have their partition: page when 0", registry=registry
+        )

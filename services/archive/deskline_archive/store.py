@@ -1,0 +1,171 @@
+"""The archive's SQL: records by COPY, numbers for topic-partitions, partitions for days.
+
+``append`` runs inside the engine's transaction. What it remembers (stream numbers, days that exist) may have been made
+by that very transaction: ``forget`` after a rollback, so that it is read again.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import asyncpg
+
+from deskline.clock import DAY, to_datetime
+from deskline.errors import FatalError, TransientError, UsageError
+from deskline_archive.policy import day_of, kept_at, pack_headers, spans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from deskline.postgres import Connection
+    from deskline.records import Record
+    from deskline_archive.model import Description
+
+_COLUMNS: Final = (
+    "stream",
+    "offset",
+    "broker_time",
+    "key",
+    "headers",
+    "value",
+    "type",
+    "subject",
+    "shop_id",
+    "event_time",
+    "retimed",
+    "validity",
+)
+# Of one call of ensure_days(), which refuses more; far above what one unit needs.
+_DAYS_AT_ONCE: Final = 400
+
+
+def load_queries() -> dict[str, str]:
+    """Name → statement of ``queries.sql``."""
+    text = files("deskline_archive").joinpath("queries.sql").read_text(encoding="utf-8")
+    parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)
+    return {name: body.strip().rstrip(";") for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+class Day(NamedTuple):
+    """One day of the archive. ``rows`` is the planner's estimate, -1 where it has none yet."""
+
+    day: date
+    rows: int
+    bytes: int
+    droppable_from: datetime
+    droppable: bool
+
+
+class Store:
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._queries = load_queries()
+        self._streams: dict[tuple[str, int], int] = {}
+        self._days: set[int] | None = None
+
+    def forget(self) -> None:
+        """Drop what a rolled-back transaction may have made."""
+        self._streams.clear()
+        self._days = None
+
+    def days_ahead(self, today: int) -> int:
+        """How many days after ``today`` have their partition, without a gap."""
+        known = self._days or set()
+        ahead = 0
+        while today + ahead + 1 in known:
+            ahead += 1
+        return ahead
+
+    async def append(
+        self, connection: Connection, records: Sequence[Record], descriptions: Sequence[Description]
+    ) -> None:
+        """Write the records. Raises ``TransientError`` where a day was dropped under us, ``FatalError`` where a record
+        is already there.
+        """
+        streams = await self._numbers(connection, records)
+        await self.ensure_days(connection, {day_of(at) for at in {record.broker_at for record in records}})
+        try:
+            await connection.copy_records_to_table(
+                "raw_records", columns=_COLUMNS, records=_rows(streams, records, descriptions)
+            )
+        except asyncpg.CheckViolationError as error:
+            raise TransientError("a day's partition is gone: it is made again with the next attempt") from error
+        except asyncpg.UniqueViolationError as error:
+            raise FatalError(
+                "a record of this topic, partition and offset is already in the archive: the topic was made anew under "
+                f"the same name, or two archives write one schema ({error.detail})"
+            ) from error
+
+    async def ensure_days(self, connection: Connection, days: Iterable[int]) -> None:
+        """Every day (number since 1970-01-01) has its partition afterwards."""
+        if self._days is None:
+            self._days = {_number(row["day"]) for row in await connection.fetch(self._queries["day_list"])}
+        missing = [day for day in days if day not in self._days]
+        for first, last in spans(missing, _DAYS_AT_ONCE):
+            await connection.execute(self._queries["ensure_days"], _date(first), _date(last))
+        self._days.update(missing)
+
+    async def _numbers(self, connection: Connection, records: Sequence[Record]) -> dict[tuple[str, int], int]:
+        wanted = {(record.topic, record.partition) for record in records}
+        missing = wanted - self._streams.keys()
+        if missing:
+            topics, partitions = zip(*sorted(missing), strict=True)
+            names = [self._prefix + topic for topic in topics]
+            await connection.execute(self._queries["add_streams"], names, list(partitions))
+            for row in await connection.fetch(self._queries["streams"]):
+                if row["topic"].startswith(self._prefix):
+                    self._streams[row["topic"][len(self._prefix) :], row["partition"]] = row["id"]
+        return self._streams
+
+    async def retention(self, connection: Connection) -> list[Day]:
+        """Every day of the archive, oldest first."""
+        return [Day(*row) for row in await connection.fetch(self._queries["retention"])]
+
+    async def drop_day(self, connection: Connection, day: date) -> int:
+        """Drop one day for good; bytes freed. Raises ``UsageError`` where the database refuses."""
+        try:
+            return int(await connection.fetchval(self._queries["drop_day"], day))
+        except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedTableError) as error:
+            raise UsageError(str(error)) from error
+        except asyncpg.LockNotAvailableError as error:
+            raise UsageError(f"the archive is busy writing; try {day} again") from error
+
+
+def _rows(
+    streams: dict[tuple[str, int], int], records: Sequence[Record], descriptions: Sequence[Description]
+) -> Iterator[tuple[Any, ...]]:
+    """The columns of each record, in the order of ``_COLUMNS``."""
+    last_at = None
+    moment = None
+    for record, description in zip(records, descriptions, strict=True):
+        topic, partition, offset, broker_at, key, value, headers = record
+        kind, subject, shop, event_at, retimed, validity = description
+        if broker_at != last_at:
+            # Records of one produced batch share the broker's millisecond.
+            moment = to_datetime(kept_at(broker_at))
+            last_at = broker_at
+        yield (
+            streams[topic, partition],
+            offset,
+            moment,
+            key,
+            pack_headers(headers),
+            value,
+            kind,
+            subject,
+            shop,
+            None if event_at is None else to_datetime(kept_at(event_at)),
+            retimed,
+            validity,
+        )
+
+
+def _date(day: int) -> date:
+    return to_datetime(day * DAY).date()
+
+
+def _number(day: date) -> int:
+    return day.toordinal() - date(1970, 1, 1).toordinal()
