@@ -33,6 +33,8 @@ _MARGIN: Final = 4
 # A window holds at least the half year that conversations are kept, and a year ahead; it costs about 5 ms.
 _AHEAD: Final = 366
 _BEHIND: Final = 186
+# One odd time far away must not make a process hold centuries: beyond this the window moves instead of widening.
+_WIDEST: Final = 20 * 366
 
 NEVER: Final = (_LAST_DAY - _EPOCH_ORDINAL) * _DAY - 1
 """What ``add`` and ``next_open`` answer where the calendar never opens (long) enough; a time that can be written."""
@@ -123,7 +125,7 @@ class Hours:
         if self._covered(a, b):
             return
         low, high = _ordinal(a) - _MARGIN - _BEHIND, _ordinal(b) + _MARGIN + _AHEAD
-        if self._low < self._high:
+        if self._low < self._high and max(high, self._high) - min(low, self._low) <= _WIDEST:
             low, high = min(low, self._low), max(high, self._high)
         self._build(low, high)
 
