@@ -178,9 +178,9 @@ class EmbeddedPostgres:
             self._process = None
 
     def leftovers(self) -> bool:
-        """Find what an earlier run left running, so that ``stop`` ends it."""
-        self._take_over()
-        return self.running()
+        """Find what an earlier run left running, so that ``stop`` ends it. True when there is something."""
+        self._process = OwnedProcess.find(self._pid_file)
+        return self._process is not None
 
     # --- inside -------------------------------------------------------------------------------------------------
 
