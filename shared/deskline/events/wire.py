@@ -41,13 +41,15 @@ _KNOWN: Final[dict[type, _Known]] = {
     for kind in REGISTRY.values()
 }
 _read: Final = msgspec.json.Decoder(Union[tuple(READING.values())]).decode  # noqa: UP007
+# As integers: ``bytes`` is searched for a number several times as fast as for a byte string.
+_BRACE, _BRACKET, _BACKSLASH, _DEL, _C1 = (*b"{[\\\x7f\xc2",)
 _make: Final = tuple.__new__
 
 
 def decode(record: Record) -> Decoded:
     """``Event``, ``Unknown`` or ``Invalid``; never raises on account of what the record holds."""
     topic, partition, offset, broker_at, key, value, _ = record
-    if value is None or len(value) > MAX_VALUE or value.count(b"{") + value.count(b"[") > MAX_DEPTH:
+    if value is None or len(value) > MAX_VALUE or value.count(_BRACE) + value.count(_BRACKET) > MAX_DEPTH:
         return decide(record)
     try:
         value.decode()
@@ -59,7 +61,7 @@ def decode(record: Record) -> Decoded:
     known = _KNOWN[type(envelope)]
     if key != subject.encode() or topic != known.topic or known.writer != writer_of(source):
         return decide(record)
-    if (b"\\" in value or b"\x7f" in value or b"\xc2" in value) and (
+    if (_BACKSLASH in value or _DEL in value or _C1 in value) and (
         has_control_characters(envelope.id)
         or has_control_characters(subject)
         or (known.ids is not None and known.ids(data) is not None)
