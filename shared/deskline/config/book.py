@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from pydantic import ValidationError
 
+from deskline.calendars import Hours
 from deskline.clock import SECOND, from_datetime, parse_rfc3339
 from deskline.config.documents import (
     DEFAULT_SHOP,
@@ -110,6 +111,7 @@ class ConfigBook:
         self._numbers: set[tuple[str, str, int]] = set()
         self._rules: dict[str, RulesDocument | str] = {}
         """sha256 → the parsed body, or why it does not parse."""
+        self._hours: dict[tuple[int, str], Hours] = {}
         self._changes: list[int] = []
         self._agent_changes: list[int] = []
         self._agents_cache: tuple[int, int, dict[str, Serving]] = (-1, -1, {})
@@ -243,6 +245,19 @@ class ConfigBook:
 
     def rules(self, shop_id: str, at: int, broker_at: int | None = None) -> RulesDocument:
         return cast("RulesDocument", self.at(shop_id, "rules", at, broker_at).document)
+
+    def hours(self, shop_id: str, at: int, broker_at: int | None = None, calendar: str | None = None) -> Hours:
+        """The compiled calendar of that name; without one, or where it is gone, the shop's default calendar.
+
+        A name can be gone: the documents that refer to calendars switch when they are applied, not together with them.
+        """
+        document = self.calendars(shop_id, at, broker_at)
+        name = calendar if calendar is not None and calendar in document.calendars else document.default
+        # By identity: the book keeps every document that it was given, so an id is never used again.
+        key = (id(document), name)
+        if key not in self._hours:
+            self._hours[key] = Hours(document.calendars[name])
+        return self._hours[key]
 
     def shops(self) -> frozenset[str]:
         """The shops that have a document of their own, ``_default`` among them."""
