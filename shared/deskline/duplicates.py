@@ -1,0 +1,61 @@
+"""Second records that senders make (contract §1): told from first ones, one ``Seen`` per conversation and service.
+
+The rule. On one topic the first valid record of a ``source`` and ``id`` counts; a later one within a day of broker time
+is a duplicate, whatever its body. A second ``message.received`` or ``message.sent`` with the ``message_id`` of a counted
+one of the same type is a duplicate too. A duplicate has no effect at all, so it is not remembered either: the day is
+counted from the record that counted. After the day the next one counts, and begins a day of its own. On ``agents.v1``
+nothing is a duplicate.
+
+The form. What is remembered is a 64-bit hash and the broker timestamp in milliseconds (Kafka keeps no more), per topic:
+topics are read at different paces, so what is older than a day is forgotten by the clock of its own topic. Two of
+10 000 names of one conversation share a hash with a probability of 3e-12. Forgetting costs at most ``_FORGOTTEN_AT_ONCE``
+steps a call, twice what a call can add, so it keeps up.
+"""
+
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from deskline.records import AGENTS, Event
+
+DAY_MS: Final = 86_400_000
+_FORGOTTEN_AT_ONCE: Final = 4
+_MESSAGES: Final = frozenset({"message.received.v1", "message.sent.v1"})
+
+
+class Seen(msgspec.Struct):
+    """What a conversation's state remembers; goes into msgpack with it."""
+
+    topics: dict[str, dict[int, int]] = {}
+    """topic → hash of a counted name → broker timestamp of the record that counted (ms), oldest first."""
+
+    def first(self, event: Event) -> bool:
+        """Whether this record counts, and if so remember it. Records of a topic come in offset order."""
+        if event.topic == AGENTS:
+            return True
+        now = event.broker_at // 1000
+        counted = self.topics.setdefault(event.topic, {})
+        _forget(counted, now)
+        names = [_hash("id", event.source, event.id)]
+        if event.type in _MESSAGES:
+            names.append(_hash("message", event.type, event.data.message_id))
+        if any(name in counted and now - counted[name] <= DAY_MS for name in names):
+            return False
+        for name in names:
+            counted.pop(name, None)  # so that it moves to the young end
+            counted[name] = now
+        return True
+
+
+def _hash(kind: str, first: str, second: str) -> int:
+    """``first`` is a URI-reference or a type: neither holds the separator."""
+    return int.from_bytes(blake2b(f"{kind}\n{first}\n{second}".encode(), digest_size=8).digest(), "big")
+
+
+def _forget(counted: dict[int, int], now: int) -> None:
+    for _ in range(_FORGOTTEN_AT_ONCE):
+        oldest = next(iter(counted), None)
+        if oldest is None or now - counted[oldest] <= DAY_MS:
+            return
+        del counted[oldest]
