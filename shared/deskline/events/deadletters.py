@@ -61,4 +61,6 @@ def dead_letter(record: Record, reason: str, error: str, *, service: str, topic_
 
 
 def _renamed(name: str) -> str:
+    # A name whose bytes were no UTF-8 came in with lone surrogates, which no producer sends: its bytes are shown instead.
+    name = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return f"original-{name}" if name.startswith("deskline-") else name
