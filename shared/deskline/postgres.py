@@ -1,14 +1,18 @@
 """Connections to Postgres: one role, one schema, and every wait bounded."""
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 from deskline.errors import TransientError
 from deskline.settings import ServiceSettings
 
-Connection = asyncpg.Connection[asyncpg.Record]
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+else:
+    # Generic for type checkers only.
+    Connection = asyncpg.Connection
 
 # What retrying can mend (design habit 6: mapped in one place). The database is away, restarting, full of connections,
 # or somebody else holds the lock; and the two serialisation failures.
