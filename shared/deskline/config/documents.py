@@ -1,17 +1,38 @@
 """The documents of a shop's configuration, one pydantic model per document of contract §3 (``config.applied.v1``).
 
 A directory holds one folder per shop (``_default`` always), one YAML file per document. Every model refuses unknown
-keys: a misspelt key must not silently do nothing. Seconds are ``*_s``, integers or floats as stated.
+keys: a misspelt key must not silently do nothing. Seconds are ``*_s``. What ends in events is held to the limits of
+contract §1 here already: no control characters in names, no list over 64 where it is published as one.
 """
 
+import json
 import re
+from collections.abc import Iterable
 from datetime import date
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-Name = Annotated[str, Field(min_length=1, max_length=128)]
+from deskline.text import fold
+
+
+def _check_name(text: str) -> str:
+    if any(ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0 for character in text):
+        raise ValueError("control characters (tabs and line breaks among them) cannot stand in a name")
+    if text != text.strip():
+        raise ValueError(f"{text!r} begins or ends with a blank; remove it")
+    return text
+
+
+Name = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_check_name)]
+Names = Annotated[tuple[Name, ...], Field(min_length=1)]
+"""A condition that lists nothing would match nothing: leave it out instead."""
+ShortNames = Annotated[tuple[Name, ...], Field(max_length=64)]
+Seconds = Annotated[float, Field(ge=0, le=315_576_000)]
+"""At most ten years: a longer one is a slip of units, and its timer would never come."""
+PositiveSeconds = Annotated[float, Field(gt=0, le=315_576_000)]
 Grade = Literal["trainee", "standard", "senior", "supervisor"]
 Metric = Literal[
     "instant_reply", "agent_response", "next_response", "transfer_response", "resolution", "complaint_closure"
@@ -23,6 +44,20 @@ DEFAULT_SHOP = "_default"
 
 class Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def problem_at(message: str, *at: str | int) -> PydanticCustomError:
+    """To be raised by a validator of a whole model: the mistake stands at this path below it."""
+    # pydantic fills {…} of the template from the context; the message is data, not a template.
+    return PydanticCustomError("misplaced", "{message}", {"message": message, "at": list(at)})
+
+
+def _once(what: str, field: str, key: str, values: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for index, value in enumerate(values):
+        if value in seen:
+            raise problem_at(f"{what} {value!r} is listed twice; remove one or rename it", field, index, key)
+        seen.add(value)
 
 
 # --- agents -----------------------------------------------------------------------------------------------------
@@ -47,11 +82,7 @@ class AgentsDocument(Document):
 
     @model_validator(mode="after")
     def _agents_once(self) -> Self:
-        seen: set[str] = set()
-        for agent in self.agents:
-            if agent.agent_id in seen:
-                raise ValueError(f"agent {agent.agent_id!r} is listed twice")
-            seen.add(agent.agent_id)
+        _once("agent", "agents", "agent_id", (agent.agent_id for agent in self.agents))
         return self
 
 
@@ -117,7 +148,7 @@ class Calendar(Document):
     @model_validator(mode="after")
     def _open_sometimes(self) -> Self:
         if not any(getattr(self.weekly, day) for day in Weekly.model_fields) and not any(self.special_days.values()):
-            raise ValueError("this calendar is never open")
+            raise ValueError("this calendar is never open; give at least one weekday or special day a span")
         return self
 
 
@@ -129,22 +160,31 @@ class CalendarsDocument(Document):
     @model_validator(mode="after")
     def _default_exists(self) -> Self:
         if self.default not in self.calendars:
-            raise ValueError(f"the default calendar {self.default!r} is not among {sorted(self.calendars)}")
+            known = ", ".join(sorted(self.calendars)) or "none"
+            raise problem_at(f"no calendar is named {self.default!r}; defined here: {known}", "default")
         return self
 
 
 # --- sla --------------------------------------------------------------------------------------------------------
 
-Target = Annotated[float, Field(ge=0)] | None
+Target = Seconds | None
 
 
 class SlaCondition(Document):
     """All that are present must match; an absent one matches everything (contract §5)."""
 
-    tiers: tuple[Name, ...] | None = None
-    channels: tuple[Name, ...] | None = None
+    tiers: Names | None = None
+    channels: Names | None = None
     min_priority: Annotated[int, Field(ge=0, le=100)] | None = None
     max_priority: Annotated[int, Field(ge=0, le=100)] | None = None
+
+    @model_validator(mode="after")
+    def _some_priority(self) -> Self:
+        if self.min_priority is not None and self.max_priority is not None and self.min_priority > self.max_priority:
+            raise problem_at(
+                f"no priority is at least {self.min_priority} and at most {self.max_priority}", "min_priority"
+            )
+        return self
 
 
 class SlaPolicy(Document):
@@ -153,13 +193,25 @@ class SlaPolicy(Document):
     targets: dict[Metric, Target]
     """Seconds; null or 0: no clock. A metric not named is decided by a later row, then by the contract's default."""
 
+    @field_validator("targets")
+    @classmethod
+    def _no_clock_is_zero(cls, targets: dict[Metric, Target]) -> dict[Metric, Target]:
+        # One form for one meaning: null would be lost where absent and null are the same.
+        return {metric: target or 0 for metric, target in targets.items()}
+
 
 class SlaDocument(Document):
     policies: tuple[SlaPolicy, ...] = ()
     calendar: Name | None = None
     """Calendar of the shop-hours metrics; absent: the shop's default calendar."""
     pause_on_hold: tuple[Metric, ...] = ("next_response", "resolution")
-    warnings: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.8)
+    warnings: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(max_length=8)] = (0.5, 0.8)
+    """Parts of the target at which a warning is told."""
+
+    @model_validator(mode="after")
+    def _policies_once(self) -> Self:
+        _once("policy", "policies", "policy_id", (policy.policy_id for policy in self.policies))
+        return self
 
 
 # --- routing ----------------------------------------------------------------------------------------------------
@@ -169,23 +221,34 @@ class TierRule(Document):
     """The first that matches names the customer's tier; without one it is the event's ``tier``, else ``regular``."""
 
     tier: Name
-    flags: tuple[Name, ...] | None = None
+    flags: Names | None = None
     """Tiers as the event states them."""
     min_total_spend: Annotated[float, Field(ge=0)] | None = None
     min_average_order: Annotated[float, Field(ge=0)] | None = None
     min_orders: Annotated[int, Field(ge=0)] | None = None
     max_orders: Annotated[int, Field(ge=0)] | None = None
 
+    @model_validator(mode="after")
+    def _some_orders(self) -> Self:
+        if self.min_orders is not None and self.max_orders is not None and self.min_orders > self.max_orders:
+            raise problem_at(
+                f"nobody has at least {self.min_orders} and at most {self.max_orders} orders", "min_orders"
+            )
+        return self
+
+
+Cause = Literal["handover", "no_autoreply", "transfer", "complaint", "manual"]
+
 
 class RoutingCondition(Document):
-    tiers: tuple[Name, ...] | None = None
-    skills: tuple[Name, ...] | None = None
+    tiers: Names | None = None
+    skills: Names | None = None
     """Matches where the request asks for any of these."""
-    entry_points: tuple[Name, ...] | None = None
-    channels: tuple[Name, ...] | None = None
-    languages: tuple[Name, ...] | None = None
-    flags: tuple[Name, ...] | None = None
-    causes: tuple[Literal["handover", "no_autoreply", "transfer", "complaint", "manual"], ...] | None = None
+    entry_points: Names | None = None
+    channels: Names | None = None
+    languages: Names | None = None
+    flags: Names | None = None
+    causes: Annotated[tuple[Cause, ...], Field(min_length=1)] | None = None
 
 
 class Step(Document):
@@ -195,10 +258,10 @@ class Step(Document):
     """Only the customer's dedicated agent; skipped at once where there is none or he is not online."""
     keep_skills: bool = True
     proficiency: Annotated[int, Field(ge=1, le=5)] = 1
-    grades: tuple[Grade, ...] | None = None
-    groups: tuple[Name, ...] | None = None
+    grades: Annotated[tuple[Grade, ...], Field(min_length=1)] | None = None
+    groups: Names | None = None
     language: bool = False
-    wait_s: Annotated[float, Field(ge=0)] | None = None
+    wait_s: Seconds | None = None
 
 
 class RoutingRule(Document):
@@ -206,18 +269,34 @@ class RoutingRule(Document):
     when: RoutingCondition = RoutingCondition()
     priority: Annotated[int, Field(ge=0, le=100)] | None = None
     """Raises the request's priority to at least this."""
-    steps: Annotated[tuple[Step, ...], Field(min_length=1)]
+    steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=64)]
+
+    @model_validator(mode="after")
+    def _last_waits_longest(self) -> Self:
+        for index, step in enumerate(self.steps[:-1]):
+            if step.wait_s is None:
+                raise problem_at(
+                    "this step lasts until somebody is assigned, so the steps behind it never come; give it wait_s",
+                    "steps",
+                    index,
+                )
+        return self
 
 
 class RoutingDocument(Document):
     mode: Literal["assigned", "offered"] = "assigned"
-    accept_s: Annotated[float, Field(gt=0)] = 20
+    accept_s: PositiveSeconds = 20
     """How long an offer waits for the agent's yes."""
     pause_after_missed: Annotated[int, Field(ge=1)] = 3
     """Offers missed in a row before the agent is paused."""
     tiers: tuple[TierRule, ...] = ()
     rules: tuple[RoutingRule, ...] = (RoutingRule(rule_id="default", steps=(Step(wait_s=30), Step(keep_skills=False))),)
     """First match wins. The last rule should match everything; without one the default rule stands behind."""
+
+    @model_validator(mode="after")
+    def _rules_once(self) -> Self:
+        _once("rule", "rules", "rule_id", (rule.rule_id for rule in self.rules))
+        return self
 
 
 # --- limits -----------------------------------------------------------------------------------------------------
@@ -226,12 +305,12 @@ class RoutingDocument(Document):
 class LimitsDocument(Document):
     """The contract's named durations, per shop, in seconds, with the contract's defaults."""
 
-    patience_s: Annotated[float, Field(gt=0)] = 3
-    reply_max_age_s: Annotated[float, Field(gt=0)] = 300
-    deliver_by_s: Annotated[float, Field(gt=0)] = 60
-    offline_grace_s: Annotated[float, Field(ge=0)] = 30
-    reoffer_s: Annotated[float, Field(ge=0)] = 30
-    transfer_wait_s: Annotated[float, Field(ge=0)] = 30
+    patience_s: PositiveSeconds = 3
+    reply_max_age_s: PositiveSeconds = 300
+    deliver_by_s: PositiveSeconds = 60
+    offline_grace_s: Seconds = 30
+    reoffer_s: Seconds = 30
+    transfer_wait_s: Seconds = 30
     queue_limit: Annotated[int, Field(ge=1)] | None = None
 
 
@@ -245,40 +324,72 @@ HandoverReason = Literal[
 ]
 
 
+def _check_id(name: str) -> str:
+    if not name.isprintable():
+        raise ValueError(f"{name!r} holds characters that cannot be seen")
+    return name
+
+
+def _check_keyword(keyword: str) -> str:
+    if not fold(keyword):
+        raise ValueError(f"the keyword {keyword!r} shows nothing: it would match every message")
+    return keyword
+
+
+_RuleName = Annotated[Name, AfterValidator(_check_id)]
+_Keyword = Annotated[Name, AfterValidator(_check_keyword)]
+# An empty list would be a condition that nothing meets, or one that everything does: neither is what anybody means.
+_Keywords = Annotated[tuple[_Keyword, ...], Field(min_length=1, max_length=10_000)]
+_AnyName = Annotated[tuple[Name, ...], Field(min_length=1)]
+# Lists that travel on events hold 64 entries at most (contract §1).
+_Labels = Annotated[tuple[Name, ...], Field(max_length=64)]
+
+
 class RuleCondition(Document):
     """All that are present must match. Keywords match on characters of the folded text (NFKC, case, blanks aside)."""
 
-    any_of: tuple[Name, ...] | None = None
-    all_of: tuple[Name, ...] | None = None
-    none_of: tuple[Name, ...] | None = None
-    exact: tuple[Name, ...] | None = None
+    any_of: _Keywords | None = None
+    """The text contains at least one of these."""
+    all_of: _Keywords | None = None
+    none_of: _Keywords | None = None
+    exact: _Keywords | None = None
+    """The whole text is one of these."""
     open: bool | None = None
     """True: only in shop hours; False: only outside them."""
     first_message: bool | None = None
+    """True: only the message that opens the conversation, or opens it again after a close; False: only others."""
     attachment: bool | None = None
-    tiers: tuple[Name, ...] | None = None
-    channels: tuple[Name, ...] | None = None
-    entry_points: tuple[Name, ...] | None = None
-    languages: tuple[Name, ...] | None = None
+    """True: only messages with an attachment; False: only without."""
+    tiers: _AnyName | None = None
+    """As the message states the customer's tier; a customer without one is ``regular``."""
+    channels: _AnyName | None = None
+    entry_points: _AnyName | None = None
+    languages: _AnyName | None = None
 
 
 class Reply(Document):
     kind: ReplyKind = "rule"
     text: Annotated[str, Field(min_length=1, max_length=20_000)]
-    entry_id: Name | None = None
+    entry_id: _RuleName | None = None
+
+    @model_validator(mode="after")
+    def _shows_something(self) -> Self:
+        if not fold(self.text):
+            raise ValueError("the text of this reply shows nothing")
+        return self
 
 
 class Handover(Document):
     reason: HandoverReason = "rule"
-    skills: tuple[Name, ...] = ()
+    skills: _Labels = ()
     priority: Annotated[int, Field(ge=0, le=100)] = 50
-    flags: tuple[Name, ...] = ()
+    flags: _Labels = ()
 
 
 class AutoreplyRule(Document):
     """``reply`` alone answers; ``handover`` alone hands over; both are a holding reply and a hand-over."""
 
-    rule_id: Name
+    rule_id: _RuleName
     priority: Annotated[int, Field(ge=0, le=1000)] = 100
     """Greater is tried first; among equals the order in the file."""
     when: RuleCondition = RuleCondition()
@@ -288,11 +399,13 @@ class AutoreplyRule(Document):
     @model_validator(mode="after")
     def _does_something(self) -> Self:
         if self.reply is None and self.handover is None:
-            raise ValueError(f"rule {self.rule_id!r} neither replies nor hands over")
+            raise ValueError(f"rule {self.rule_id!r} neither replies nor hands over; give it reply, handover or both")
         return self
 
 
 class RulesDocument(Document):
+    """What autoreply answers. The first rule whose conditions all match decides; ``fallback`` where none does."""
+
     shadow: bool = False
     """Replies are computed and recorded, not sent (outcome ``shadow``)."""
     rules: tuple[AutoreplyRule, ...] = ()
@@ -301,11 +414,7 @@ class RulesDocument(Document):
 
     @model_validator(mode="after")
     def _rules_once(self) -> Self:
-        seen: set[str] = set()
-        for rule in self.rules:
-            if rule.rule_id in seen:
-                raise ValueError(f"rule {rule.rule_id!r} is defined twice")
-            seen.add(rule.rule_id)
+        _once("rule", "rules", "rule_id", (rule.rule_id for rule in self.rules))
         return self
 
 
@@ -317,3 +426,29 @@ DOCUMENTS: dict[DocumentKind, type[Document]] = {
     "limits": LimitsDocument,
     "rules": RulesDocument,
 }
+
+_ALL_DAY = ("00:00-24:00",)
+
+
+def default_document(kind: DocumentKind) -> Document:
+    """What ``_default`` has where its folder has no such file; shops without calendars are always open."""
+    if kind == "calendars":
+        always = Calendar(timezone="UTC", weekly=Weekly(**dict.fromkeys(Weekly.model_fields, _ALL_DAY)))
+        return CalendarsDocument(default="always", calendars={"always": always})
+    return DOCUMENTS[kind]()
+
+
+def body_of(document: Document) -> bytes:
+    """The document as canonical JSON: every default written out, so that a version means the same under a release with
+    other defaults; absent instead of null; keys sorted; whole numbers without a point. Equal documents, equal bytes.
+    """
+    plain = _plain(document.model_dump(mode="json", exclude_none=True))
+    return json.dumps(plain, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_plain(member) for member in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
