@@ -26,9 +26,9 @@ def record(offset, *, topic="conversations.v1", partition=0, broker_at=NOON, key
 
 
 @pytest.fixture
-async def schema(postgres_dsn):
+async def schema(database):
     """A database with the archive's schema, migrated as its owner would; its DSN."""
-    owner = await asyncpg.connect(postgres_dsn)
+    owner = await asyncpg.connect(database)
     sql = files("deskline_archive").joinpath("migrations/0001_records.sql").read_text(encoding="utf-8")
     await owner.execute("""
         DO $$ BEGIN CREATE ROLE deskline_archive NOLOGIN;
@@ -36,7 +36,7 @@ async def schema(postgres_dsn):
         CREATE SCHEMA archive; GRANT USAGE ON SCHEMA archive TO deskline_archive; SET search_path = archive""")
     await owner.execute(sql.replace("{{schema}}", "archive").replace("{{role}}", "deskline_archive"))
     await owner.close()
-    return postgres_dsn
+    return database
 
 
 @pytest.fixture
@@ -278,7 +278,8 @@ async def test_a_day_is_kept_for_180_full_days_by_the_databases_clock(service):
         service,
         [record(n, broker_at=from_datetime(datetime(d.year, d.month, d.day, 12, tzinfo=UTC))) for n, d in enumerate([kept, due])],
     )  # fmt: skip
-    assert [(day.day, day.droppable) for day in await store.retention(service)] == [(due, True), (kept, False)]
+    assert [(day.day, day.due) for day in await store.retention(service)] == [(due, True), (kept, False)]
+    assert [day.due for day in await store.retention(service, 181)] == [False, False]
     with pytest.raises(UsageError, match=rf"records of {kept} are kept until {today + timedelta(days=1)} 00:00 UTC"):
         await store.drop_day(service, kept)
     assert await store.drop_day(service, due) > 0

@@ -5,9 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Literal
 
 from deskline.clock import DAY
+from deskline.errors import FatalError, StaleError
+from deskline.postgres import TRANSIENT
 from deskline.records import ALL_TOPICS, DEAD_LETTERS, Invalid, Output, Record
 from deskline.work import Tx, Work
 from deskline_archive.metrics import Metrics
+from deskline_archive.model import Outcome
 from deskline_archive.policy import describe
 from deskline_archive.store import Store
 
@@ -24,8 +27,8 @@ Letter = Callable[[Record, Invalid], Output]
 class Archive:
     """The consumer that the engine drives (``deskline.work.Consumer``)."""
 
-    name = "archive"
-    topics = ALL_TOPICS
+    name: str = "archive"
+    topics: tuple[str, ...] = ALL_TOPICS
     # Each topic-partition is its own lane: topics differ in their partition counts, and none waits for another.
     co_partitioned = False
     # A record that the broker should have and does not deliver stops its topic-partition; nothing is jumped over.
@@ -39,9 +42,23 @@ class Archive:
         self._ahead_until = 0
 
     async def process(self, tx: Tx, work: Work) -> None:
-        self._unit = work
-        outcome = describe(work.records, work.decoded)
+        """Store every record of the unit, and a letter for each invalid one.
 
+        Raises ``FatalError`` where anything but an absent database prevents it: the engine would else put the record that
+        seems to be at fault among the dead letters and go on without it, and the archive goes on without none.
+        """
+        self._unit = work
+        try:
+            await self._apply(tx, work, describe(work.records, work.decoded))
+        except (StaleError, FatalError):
+            raise
+        except Exception as error:
+            # asyncpg's complaint about a value it cannot write is a ValueError, though of a kind that else is transient.
+            if isinstance(error, TRANSIENT) and not isinstance(error, ValueError):
+                raise
+            raise FatalError(f"a unit cannot be stored ({type(error).__name__}): nothing is skipped") from error
+
+    async def _apply(self, tx: Tx, work: Work, outcome: Outcome) -> None:
         today = work.now // DAY
         await self._store.ensure_days(tx.connection, range(today, today + DAYS_AHEAD + 1))
         if work.records:

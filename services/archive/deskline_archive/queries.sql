@@ -11,7 +11,8 @@ SELECT ensure_days($1, $2);
 SELECT day FROM days;
 
 -- name: retention
-SELECT day, rows, bytes, droppable_from, droppable FROM days ORDER BY day;
+SELECT day, rows, bytes, droppable_from, droppable_from + make_interval(days => $1::integer - 180) <= now() AS due
+FROM days ORDER BY day;
 
 -- name: drop_day
 SELECT drop_day($1);

@@ -56,7 +56,8 @@ class Day(NamedTuple):
     rows: int
     bytes: int
     droppable_from: datetime
-    droppable: bool
+    due: bool
+    """Older than the retention that was asked for."""
 
 
 class Store:
@@ -120,9 +121,9 @@ class Store:
                     self._streams[row["topic"][len(self._prefix) :], row["partition"]] = row["id"]
         return self._streams
 
-    async def retention(self, connection: Connection) -> list[Day]:
+    async def retention(self, connection: Connection, keep_days: int = 180) -> list[Day]:
         """Every day of the archive, oldest first."""
-        return [Day(*row) for row in await connection.fetch(self._queries["retention"])]
+        return [Day(*row) for row in await connection.fetch(self._queries["retention"], keep_days)]
 
     async def drop_day(self, connection: Connection, day: date) -> int:
         """Drop one day for good; bytes freed. Raises ``UsageError`` where the database refuses."""

@@ -86,14 +86,13 @@ BEGIN
     RETURN made;
 END $$;
 
--- The days that exist. rows is the planner's estimate; droppable is what drop_day() would say.
+-- The days that exist. rows is the planner's estimate; from droppable_from on drop_day() does not refuse.
 CREATE VIEW days AS
 SELECT day,
        'records_' || to_char(day, 'YYYYMMDD') AS table_name,
        rows,
        bytes,
-       (day + 181)::timestamp AT TIME ZONE 'UTC' AS droppable_from,
-       (day + 181)::timestamp AT TIME ZONE 'UTC' <= now() AS droppable
+       (day + 181)::timestamp AT TIME ZONE 'UTC' AS droppable_from
 FROM (
     SELECT to_date(substr(child.relname, 9), 'YYYYMMDD') AS day,
            child.reltuples::bigint AS rows,

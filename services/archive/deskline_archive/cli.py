@@ -1,0 +1,68 @@
+"""``deskline archive``: run the service. ``deskline archive retain``: drop the days whose time has come."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deskline.errors import UsageError
+from deskline.postgres import connect
+from deskline.service import run
+from deskline.settings import ServiceSettings
+from deskline.targets import PostgresDsn, StateDir, settings_of
+from deskline_archive.app import build
+from deskline_archive.store import Day, Store
+
+app = typer.Typer(no_args_is_help=False, help="The archive: every record, byte for byte, for 180 full days at least.")
+
+
+@app.callback(invoke_without_command=True)
+def serve(context: typer.Context) -> None:
+    """Run the archive service."""
+    if context.invoked_subcommand is None:
+        run("archive", build, needs_config=False)
+
+
+@app.command()
+def retain(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the days.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    keep_days: Annotated[
+        int, typer.Option(min=180, help="Full days to keep; the database refuses to drop a younger day.")
+    ] = 180,
+    state_dir: StateDir = None,
+    postgres_dsn: PostgresDsn = None,
+) -> None:
+    """List the archive's days and drop those older than the retention."""
+    asyncio.run(_retain(settings_of(state_dir, postgres_dsn=postgres_dsn), keep_days, dry_run=dry_run, yes=yes))
+
+
+async def _retain(settings: ServiceSettings, keep_days: int, *, dry_run: bool, yes: bool) -> None:
+    store = Store(settings.topic_prefix)
+    connection = await connect(settings, "archive")
+    try:
+        days = await store.retention(connection, keep_days)
+        due = [day for day in days if day.due]
+        _show(days)
+        if dry_run or not due:
+            return
+        if not yes and not typer.confirm(f"Drop {len(due)} days for good, {due[0].day} to {due[-1].day}?"):
+            raise UsageError("nothing was dropped")
+        for day in due:
+            freed = await store.drop_day(connection, day.day)
+            typer.echo(f"dropped {day.day}: {freed} bytes freed")
+    finally:
+        await connection.close()
+
+
+def _show(days: list[Day]) -> None:
+    table = Table("day (UTC)", "rows, estimated", "bytes", "kept at least until", "")
+    for day in days:
+        rows = "?" if day.rows < 0 else f"{day.rows:,}"
+        table.add_row(
+            str(day.day), rows, f"{day.bytes:,}", f"{day.droppable_from:%Y-%m-%d}", "due" if day.due else "kept"
+        )
+    Console().print(table)
