@@ -29,7 +29,6 @@ def _check_name(text: str) -> str:
 Name = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_check_name)]
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 """A condition that lists nothing would match nothing: leave it out instead."""
-ShortNames = Annotated[tuple[Name, ...], Field(max_length=64)]
 Seconds = Annotated[float, Field(ge=0, le=315_576_000)]
 """At most ten years: a longer one is a slip of units, and its timer would never come."""
 PositiveSeconds = Annotated[float, Field(gt=0, le=315_576_000)]
