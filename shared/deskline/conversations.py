@@ -7,13 +7,20 @@ at which ``advance`` must be called although no event came). The state is kept a
 makes the cache safe.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from deskline.config.book import ConfigBook
+from deskline.postgres import Connection
 from deskline.records import Event, Output
+from deskline.state_store import StateStore, due_conversations
+from deskline.work import Tx, Work
 
 S = TypeVar("S")
+
+# Conversations decided between two looks at the event loop: at some 30 µs each, well under ten milliseconds.
+_YIELD_EVERY: Final = 200
 
 
 class Context(NamedTuple):
@@ -43,3 +50,67 @@ class Folding(Protocol[S]):
 
     def due(self, state: S) -> int | None:
         """When to be called again without an event: fires when the lane's watermark reaches it (µs)."""
+
+
+class ConversationConsumer(Generic[S]):
+    """``deskline.work.Consumer`` for a ``Folding``: gather the states, advance them, apply."""
+
+    def __init__(self, folding: Folding[S], config: ConfigBook, *, cached: int = 50_000) -> None:
+        self.folding = folding
+        self.name = folding.name
+        self.topics = folding.topics
+        self.config = config
+        settle = getattr(folding, "settle", None)
+        if settle is not None:
+            self.settle = settle
+        self._states = StateStore(folding.state, cached)
+
+    async def process(self, tx: Tx, work: Work) -> None:
+        # gather
+        events: dict[tuple[int, str], list[Event]] = {}
+        for event in work.events:
+            key = (event.partition, event.subject)
+            known = events.get(key)
+            if known is None:
+                events[key] = [event]
+            else:
+                known.append(event)
+        for subject, lane in work.due.items():
+            events.setdefault((lane, subject), [])
+        states = await self._states.load(tx.connection, events)
+        contexts = {lane: self._context(lane, work) for lane in {lane for lane, _ in events}}
+        # decide
+        advance, due_of, fresh = self.folding.advance, self.folding.due, self.folding.fresh
+        changed: list[tuple[int, str, int | None, S]] = []
+        for number, ((lane, subject), group) in enumerate(events.items(), start=1):
+            state = states.get((lane, subject))
+            if state is None:
+                state = fresh(subject)
+            for output in advance(subject, state, group, contexts[lane]):
+                tx.emit(lane, output)
+            due = due_of(state)
+            if due is not None:
+                tx.next_due(lane, due)
+            changed.append((lane, subject, due, state))
+            if number % _YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+        # apply
+        await self._states.save(tx.connection, changed)
+
+    def _context(self, lane: int, work: Work) -> Context:
+        positions = {topic: work.positions[topic, lane] for topic in self.topics if (topic, lane) in work.positions}
+        return Context(work.now, work.watermarks.get(lane, 0), self.config, positions, lane)
+
+    async def due(
+        self, connection: Connection, watermarks: Mapping[int, int], limit: int
+    ) -> tuple[Mapping[str, int], Mapping[int, int]]:
+        return await due_conversations(connection, watermarks, limit)
+
+    def committed(self) -> None:
+        self._states.committed()
+
+    def aborted(self) -> None:
+        self._states.aborted()
+
+    def lanes_changed(self, lanes: frozenset[int]) -> None:
+        self._states.keep(lanes)

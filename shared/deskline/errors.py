@@ -15,7 +15,7 @@ class TransientError(DesklineError):
 
 
 class PoisonError(DesklineError):
-    """This record cannot be handled, however often it is tried."""
+    """No retry mends it, however often it is tried."""
 
 
 class StaleError(DesklineError):

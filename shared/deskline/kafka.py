@@ -39,7 +39,7 @@ MAX_BATCH_BYTES: Final = 900_000
 
 @lru_cache(maxsize=200_000)
 def _hash(key: bytes) -> int:
-    return murmur2(key) & 0x7FFFFFFF
+    return int(murmur2(key)) & 0x7FFFFFFF
 
 
 def partition_of(key: bytes, partitions: int) -> int:
@@ -61,12 +61,12 @@ class _LenientBuffer(bytearray):
         return _LenientBytes(found) if isinstance(index, slice) else found
 
 
-class _LenientBatch(_DefaultRecordBatchPy):
+class _LenientBatch(_DefaultRecordBatchPy):  # type: ignore[misc]
     """The pure-Python batch reader over a buffer whose slices decode with ``surrogateescape``."""
 
     def _maybe_uncompress(self) -> None:
         super()._maybe_uncompress()
-        self._buffer = _LenientBuffer(self._buffer)
+        self._buffer: Any = _LenientBuffer(self._buffer)
 
 
 class _Batch:
@@ -187,7 +187,7 @@ def producer(settings: ServiceSettings, client_id: str) -> AIOKafkaProducer:
 
 
 def to_record(message: Any, prefix_length: int) -> Record:
-    """aiokafka's ``ConsumerRecord`` as ours; the topic loses the deployment's prefix."""
+    """Aiokafka's ``ConsumerRecord`` as ours; the topic loses the deployment's prefix."""
     return Record(
         message.topic[prefix_length:],
         message.partition,
@@ -199,14 +199,10 @@ def to_record(message: Any, prefix_length: int) -> Record:
     )
 
 
-def _header_name(name: str) -> str:
-    # A name that was not UTF-8 cannot be sent again as it was; show its bytes instead.
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
 class Publisher:
     """Publishes outputs in order. A group of outputs is acknowledged whole before the next group is sent, so a failure
-    can never leave a later event of a conversation in front of an earlier one."""
+    can never leave a later event of a conversation in front of an earlier one.
+    """
 
     def __init__(self, settings: ServiceSettings, client_id: str) -> None:
         self._settings = settings
@@ -245,7 +241,8 @@ class Publisher:
 
     async def publish(self, outputs: Iterable[Output]) -> None:
         """Return when every output is acknowledged by all in-sync replicas; raise ``TransientError`` otherwise (then
-        any of them may or may not have been written: publish the same again)."""
+        any of them may or may not have been written: publish the same again).
+        """
         try:
             client = await self._connected()
             by_partition: dict[tuple[str, int], list[Output]] = {}
@@ -279,7 +276,7 @@ class Publisher:
         topic, partition = target
         batch = client.create_batch()
         for output in outputs:
-            headers = [(_header_name(name), value) for name, value in output.headers]
+            headers = list(output.headers)
             if output.source is not None:
                 headers.append(("deskline-source", (self._settings.topic_prefix + output.source).encode()))
             if output.topic != "dead-letters.v1":
@@ -346,7 +343,9 @@ class Ends:
                 await self._close()
                 raise TransientError(f"the broker does not say its topics: {type(error).__name__}") from error
         if not known:
-            raise TransientError(f"topic {self._settings.topic_prefix + topic} does not exist; run: deskline topics apply")
+            raise TransientError(
+                f"topic {self._settings.topic_prefix + topic} does not exist; run: deskline topics apply"
+            )
         return len(known)
 
     async def _close(self) -> None:

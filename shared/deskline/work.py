@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     import asyncpg
 
 
-class Due(dict[str, int]):
-    """Subjects whose timer fires in this unit → their lane."""
-
-
 @dataclass(slots=True)
 class Work:
     """One unit of work.
@@ -52,6 +48,9 @@ class Tx(Protocol):
     def emit(self, lane: int, output: Output) -> None:
         """Publish ``output`` after the commit, in the order of the calls. ``lane`` is the partition of its key."""
 
+    def emit_for(self, record: Record, output: Output) -> None:
+        """``emit`` in the lane of this record, for services whose lanes are single topic partitions."""
+
     def next_due(self, lane: int, due: int) -> None:
         """Tell the engine that a timer row with this ``due`` was written in this lane."""
 
@@ -62,13 +61,19 @@ class Consumer(Protocol):
     name: str
     """router | autoreply | sla | archive: schema, role, group and metrics are named by it."""
     topics: tuple[str, ...]
-    """Co-partitioned topics it reads, in processing order within a lane."""
+    """Topics it reads, in processing order within a lane. Optional attributes: ``co_partitioned`` (False: every topic
+    partition is a lane of its own), ``on_gap`` ("stop": an offset gap stops the lane), ``shared_outbox`` (True: any
+    instance may emit for any lane), ``settle(now, event)`` (True: this event waits until the lane's other topics have
+    been read to the ends that the broker names at that moment)."""
 
     async def process(self, tx: Tx, work: Work) -> None: ...
 
-    async def due(self, connection: "asyncpg.Connection[asyncpg.Record]", watermarks: Mapping[int, int], limit: int) -> tuple[Mapping[str, int], Mapping[int, int]]:
+    async def due(
+        self, connection: "asyncpg.Connection[asyncpg.Record]", watermarks: Mapping[int, int], limit: int
+    ) -> tuple[Mapping[str, int], Mapping[int, int]]:
         """Timers to fire: (subject → lane for rows with ``due`` ≤ the lane's watermark, at most ``limit``, earliest
-        first; lane → earliest ``due`` that remains, for lanes that have one)."""
+        first; lane → earliest ``due`` that remains, for lanes that have one).
+        """
 
     def committed(self) -> None:
         """The unit is durable."""

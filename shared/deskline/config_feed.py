@@ -1,0 +1,67 @@
+"""Keeps a ``ConfigBook`` up to date from ``shops.v1``, and says how fresh it is.
+
+Every instance reads the whole topic. A record's broker timestamp decides when its version is in force (contract §3),
+so the topic, not the database, is the authority; only the bodies of ``rules``, which the topic names by hash, come from
+Postgres (``config.bodies``).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+import structlog
+
+from deskline.broadcast import Broadcast
+from deskline.config.book import ConfigBook
+from deskline.errors import TransientError
+from deskline.events.wire import decode
+from deskline.postgres import TRANSIENT, connect
+from deskline.records import Event, Record
+from deskline.settings import ServiceSettings
+
+log = structlog.get_logger(__name__)
+
+_BODY = "SELECT body FROM config.bodies WHERE sha256 = $1"
+
+
+class ConfigFeed:
+    """``on_records`` feeds the book; ``fresh`` is what the engine waits for before it decides."""
+
+    def __init__(self, book: ConfigBook, settings: ServiceSettings, schema: str) -> None:
+        self.broadcast: Broadcast | None = None
+        self._book = book
+        self._settings = settings
+        self._schema = schema
+
+    async def fresh(self, upto: int, timeout_s: float) -> bool:
+        """Everything published up to ``upto`` (µs) is in the book, and the book can decide at all."""
+        return self.broadcast is not None and await self.broadcast.fresh(upto, timeout_s) and self._book.ready
+
+    async def on_records(self, records: Sequence[Record], after: Mapping[int, int]) -> None:
+        del after
+        for record in records:
+            event = decode(record)
+            if not isinstance(event, Event):
+                continue
+            digest = self._book.wants(event)
+            if digest is not None:
+                body = await self._body(digest)
+                if body is None:
+                    # Published by somebody who did not write to our database: the version before stays in force.
+                    log.error("a rules body is missing", shop=event.subject, sha256=digest)
+                    continue
+                self._book.put_body(digest, body)
+            self._book.admit(event)
+            log.info("configuration", shop=event.subject, type=event.type, offset=event.offset)
+
+    async def _body(self, digest: str) -> bytes | None:
+        try:
+            connection = await connect(self._settings, self._schema)
+            try:
+                body = await connection.fetchval(_BODY, digest)
+            finally:
+                await connection.close()
+        except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError) as error:
+            raise TransientError(f"config.bodies cannot be read; run: deskline migrate ({error})") from error
+        except TRANSIENT as error:
+            raise TransientError(f"config.bodies cannot be read: {type(error).__name__}") from error
+        return None if body is None else bytes(body)

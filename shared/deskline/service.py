@@ -1,0 +1,244 @@
+"""The process around a service: settings, logs, configuration, engine, HTTP, signals, exit codes.
+
+A service's ``app.py`` has ``build(runtime) -> Consumer``; its ``cli.py`` calls ``run("name", build)``. The HTTP surface is
+a FastStream ASGI application on uvicorn: ``/metrics`` (Prometheus), ``/livez`` (the event loop turns) and ``/readyz``
+(assigned, connected and moving; its body says ``caught_up``). Exit codes: 0 after a graceful stop, 1 where going on
+would do harm or nothing moves, 2 where the settings are wrong.
+"""
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+import uvicorn
+from faststream.asgi import AsgiFastStream, AsgiResponse, get
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, make_asgi_app
+from pydantic import ValidationError
+
+from deskline import log as logs
+from deskline.broadcast import Broadcast
+from deskline.clock import SECOND, now_us
+from deskline.config.book import ConfigBook
+from deskline.config_feed import ConfigFeed
+from deskline.consumption import Engine
+from deskline.errors import DesklineError, FatalError
+from deskline.kafka import Ends
+from deskline.metrics import EngineMetrics
+from deskline.records import Record
+from deskline.settings import ServiceSettings
+from deskline.work import Consumer
+
+log = structlog.get_logger(__name__)
+
+# No answer from the database or the broker for so long, and the process is not ready: longer than a restart of either
+# that nobody should notice, shorter than the back-off of a load balancer.
+_LOOP_PROBE_S: Final = 0.1
+
+
+class Runtime:
+    """What a composition root may use."""
+
+    def __init__(self, settings: ServiceSettings, registry: CollectorRegistry) -> None:
+        self.settings = settings
+        self.registry = registry
+        self.config = ConfigBook(settings.config_lead_s)
+        self.ends = Ends(settings, f"deskline-ends-{settings.instance}")
+        self.engine: Engine | None = None
+        self.background: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self.routes: list[tuple[str, Any]] = []
+        """(path, ASGI app or FastStream handler) to serve beside the standard ones."""
+
+    def poke(self) -> None:
+        """Ask for a unit of work without records."""
+        if self.engine is not None:
+            self.engine.poke()
+
+    def lanes(self) -> frozenset[int]:
+        """Partitions of the co-partitioned topics that this instance owns now."""
+        return frozenset(lane.partition for lane in self.engine.lanes.values()) if self.engine else frozenset()
+
+    def watermark(self, lane: int) -> int:
+        """Watermark of an owned lane, µs; 0 where it is not owned or nothing is known."""
+        found = self.engine.lanes.get(str(lane)) if self.engine else None
+        return found.watermark if found is not None else 0
+
+    def broadcast(
+        self,
+        topic: str,
+        on_records: Callable[[Sequence[Record], Mapping[int, int]], Awaitable[None]],
+        *,
+        start: Mapping[int, int] | None = None,
+        interval_s: float = 0.5,
+    ) -> Broadcast:
+        """Read all of ``topic`` in this instance, from ``start`` (partition → offset; absent: the beginning)."""
+        reader = Broadcast(self.settings, self.ends, topic, on_records, start=start, interval_s=interval_s)
+        self.background.append(reader.run)
+        return reader
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the process has its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+Build = Callable[[Runtime], Consumer] | Callable[[Runtime], Awaitable[Consumer]]
+
+
+def run(name: str, build: Build, settings: ServiceSettings | None = None, *, needs_config: bool = True) -> None:
+    """Run the service until SIGTERM or SIGINT; ends the process with its exit code."""
+    try:
+        settings = settings or ServiceSettings()
+    except ValidationError as error:
+        for problem in error.errors():
+            field = "_".join(str(part) for part in problem["loc"]).upper()
+            print(f"deskline {name}: DESKLINE_{field}: {problem['msg']}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2) from None
+    logs.configure(settings, name)
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    with contextlib.suppress(ImportError):
+        import uvloop  # noqa: PLC0415 - not on every platform
+
+        loop_factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        raise SystemExit(runner.run(_main(name, build, settings, needs_config=needs_config)))
+
+
+async def _main(name: str, build: Build, settings: ServiceSettings, *, needs_config: bool) -> int:
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    metrics = EngineMetrics(registry)
+    metrics.start(name)
+    runtime = Runtime(settings, registry)
+    feed = ConfigFeed(runtime.config, settings, name) if needs_config else None
+    if feed is not None:
+        feed.broadcast = runtime.broadcast("shops.v1", feed.on_records)
+    built = build(runtime)
+    consumer: Consumer = await built if isinstance(built, Awaitable) else built
+    engine = Engine(settings, consumer, ends=runtime.ends, metrics=metrics, config=feed)
+    runtime.engine = engine
+
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    server = _serve(name, runtime, engine, registry)
+    tasks = [asyncio.create_task(job()) for job in runtime.background]
+    tasks.append(asyncio.create_task(_watch_loop(metrics, engine, name)))
+    http = asyncio.create_task(server.serve())
+    work = asyncio.create_task(engine.run())
+    stop = asyncio.create_task(stopping.wait())
+    log.info("started", http=f"http://{settings.http_host}:{settings.http_port}")
+    code = 0
+    try:
+        done, _ = await asyncio.wait([work, stop, *tasks, http], return_when=asyncio.FIRST_COMPLETED)
+        if stop not in done:
+            for task in done:
+                if not task.cancelled() and (error := task.exception()) is not None:
+                    raise error
+            raise FatalError("a background task ended on its own")
+        log.info("stopping")
+        engine.stop()
+        # Its drain and the group's leave are bounded by themselves; this bounds the sum.
+        await asyncio.wait_for(work, settings.drain_s * 2 + 10)
+        log.info("stopped")
+    except DesklineError as error:
+        log.error("stopped for good", error=str(error))
+        code = 1
+    except TimeoutError:
+        log.error("stopping took too long; what is left is taken over by the next owner")
+        code = 1
+    except Exception:
+        log.exception("stopped by a defect")
+        code = 1
+    finally:
+        server.should_exit = True
+        for task in [*tasks, work, stop]:
+            task.cancel()
+        await asyncio.gather(*tasks, work, stop, http, return_exceptions=True)
+        with contextlib.suppress(Exception):
+            await runtime.ends.stop()
+    return code
+
+
+def _serve(name: str, runtime: Runtime, engine: Engine, registry: CollectorRegistry) -> _Server:
+    @get(include_in_schema=False)
+    async def livez(scope: Any) -> AsgiResponse:
+        del scope
+        return AsgiResponse(b"ok\n", 200, headers={"content-type": "text/plain"})
+
+    @get(include_in_schema=False)
+    async def readyz(scope: Any) -> AsgiResponse:
+        del scope
+        ready, body = readiness(name, engine)
+        return AsgiResponse(
+            json.dumps(body).encode(), 200 if ready else 503, headers={"content-type": "application/json"}
+        )
+
+    app = AsgiFastStream(
+        asgi_routes=[
+            ("/livez", livez),
+            ("/readyz", readyz),
+            ("/metrics", make_asgi_app(registry)),
+            *runtime.routes,
+        ],
+        logger=None,
+    )
+    settings = runtime.settings
+    return _Server(
+        uvicorn.Config(
+            app,
+            host=settings.http_host,
+            port=settings.http_port,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=2,
+        )
+    )
+
+
+def readiness(name: str, engine: Engine) -> tuple[bool, dict[str, Any]]:
+    """(ready, why): assigned, connected and moving. A standby without partitions is ready: it waits to be needed."""
+    blocked = sorted(lane.blocked for lane in engine.lanes.values() if lane.blocked is not None)
+    lag = sum(lane.lag for lane in engine.lanes.values())
+    idle_s = (now_us() - engine.last_progress_at) / SECOND
+    moving = lag == 0 or idle_s < engine.settings.stall_s / 2
+    connected = not (engine.database_away or engine.broker_away or engine.outbox.broker_away)
+    ready = engine.started and connected and moving and not blocked
+    return ready, {
+        "service": name,
+        "ready": ready,
+        "caught_up": ready and engine.caught_up,
+        "assigned": engine.started,
+        "lanes": len(engine.lanes),
+        "connected": connected,
+        "moving": moving,
+        "lag_records": lag,
+        "outbox_units": engine.outbox.waiting,
+        "blocked": blocked,
+    }
+
+
+async def _watch_loop(metrics: EngineMetrics, engine: Engine, name: str) -> None:
+    """Show how late the event loop runs (heartbeats share it), and the gauges that nobody else sets."""
+    loop = asyncio.get_running_loop()
+    worst, window_end = 0.0, loop.time() + 15
+    while True:
+        before = loop.time()
+        await asyncio.sleep(_LOOP_PROBE_S)
+        worst = max(worst, loop.time() - before - _LOOP_PROBE_S)
+        if loop.time() > window_end:
+            window_end = loop.time() + 15
+            worst = 0.0
+        metrics.loop_lag.set(worst)
+        metrics.outbox.labels(name).set(engine.outbox.waiting)

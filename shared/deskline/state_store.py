@@ -1,0 +1,117 @@
+"""Conversation states in Postgres (``conversations``), cached in memory while their lane is owned.
+
+The engine's fence makes the cache safe: a unit that commits has proved that nobody else has written these rows since
+they were read. A unit that does not commit leaves its states changed in memory, so ``aborted`` drops them.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+import msgspec
+
+from deskline.postgres import Connection
+
+S = TypeVar("S")
+
+_LOAD = """
+SELECT lane, subject, body FROM conversations
+WHERE (lane, subject) IN (SELECT * FROM unnest($1::integer[], $2::text[]))
+"""
+_SAVE = """
+INSERT INTO conversations (lane, subject, due, body)
+SELECT * FROM unnest($1::integer[], $2::text[], $3::bigint[], $4::bytea[])
+ON CONFLICT (lane, subject) DO UPDATE SET due = excluded.due, body = excluded.body
+"""
+_DUE = """
+SELECT found.lane, found.subject FROM unnest($1::integer[], $2::bigint[]) AS ripe (lane, watermark)
+CROSS JOIN LATERAL (
+    SELECT lane, subject, due FROM conversations
+    WHERE conversations.lane = ripe.lane AND due <= ripe.watermark ORDER BY due LIMIT $3
+) AS found ORDER BY found.due LIMIT $3
+"""
+_NEXT = """
+SELECT ripe.lane, next.due FROM unnest($1::integer[]) AS ripe (lane)
+CROSS JOIN LATERAL (
+    SELECT due FROM conversations WHERE conversations.lane = ripe.lane AND due IS NOT NULL AND subject <> ALL($2::text[])
+    ORDER BY due LIMIT 1
+) AS next
+"""
+
+
+class StateStore(Generic[S]):
+    """``kind`` is a msgspec struct; rows hold it as MessagePack."""
+
+    def __init__(self, kind: type[S], cached: int) -> None:
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(kind).decode
+        self._cache: OrderedDict[tuple[int, str], S] = OrderedDict()
+        self._touched: list[tuple[int, str]] = []
+        self._capacity = cached
+
+    async def load(self, connection: Connection, keys: Iterable[tuple[int, str]]) -> dict[tuple[int, str], S]:
+        """The states of these conversations; one that has none yet is absent from the answer."""
+        states: dict[tuple[int, str], S] = {}
+        missing: list[tuple[int, str]] = []
+        for key in keys:
+            self._touched.append(key)
+            state = self._cache.get(key)
+            if state is None:
+                missing.append(key)
+            else:
+                states[key] = state
+        if missing:
+            rows = await connection.fetch(_LOAD, [lane for lane, _ in missing], [subject for _, subject in missing])
+            for row in rows:
+                key = (row["lane"], row["subject"])
+                states[key] = self._cache[key] = self._decode(row["body"])
+        return states
+
+    async def save(self, connection: Connection, changed: Sequence[tuple[int, str, int | None, S]]) -> None:
+        """Write (lane, subject, due, state)."""
+        if not changed:
+            return
+        encode = self._encode
+        await connection.execute(
+            _SAVE,
+            [row[0] for row in changed],
+            [row[1] for row in changed],
+            [row[2] for row in changed],
+            [encode(row[3]) for row in changed],
+        )
+        for lane, subject, _, state in changed:
+            self._cache[lane, subject] = state
+            self._touched.append((lane, subject))
+
+    def committed(self) -> None:
+        cache = self._cache
+        for key in self._touched:
+            if key in cache:
+                cache.move_to_end(key)
+        self._touched.clear()
+        while len(cache) > self._capacity:
+            cache.popitem(last=False)
+
+    def aborted(self) -> None:
+        for key in self._touched:
+            self._cache.pop(key, None)
+        self._touched.clear()
+
+    def keep(self, lanes: frozenset[int]) -> None:
+        """Forget every lane: an acquired lane may have been written by its last owner in between."""
+        del lanes
+        self._cache.clear()
+        self._touched.clear()
+
+
+async def due_conversations(
+    connection: Connection, watermarks: Mapping[int, int], limit: int
+) -> tuple[dict[str, int], dict[int, int]]:
+    """(subject → lane of due rows, earliest first, at most ``limit``; lane → earliest ``due`` among the others)."""
+    lanes = list(watermarks)
+    due: dict[str, int] = {}
+    if limit:
+        rows = await connection.fetch(_DUE, lanes, [watermarks[lane] for lane in lanes], limit)
+        due = {row["subject"]: row["lane"] for row in rows}
+    remaining = await connection.fetch(_NEXT, lanes, list(due))
+    return due, {row["lane"]: row["due"] for row in remaining}

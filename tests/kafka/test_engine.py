@@ -1,0 +1,334 @@
+"""The engine on a real Kafka and a real PostgreSQL, with a service that only counts."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any
+
+import asyncpg
+import msgspec
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from prometheus_client import CollectorRegistry
+
+from deskline.clock import SECOND, now_us, rfc3339
+from deskline.config.book import ConfigBook
+from deskline.consumption import Engine
+from deskline.conversations import Context, ConversationConsumer
+from deskline.errors import FatalError
+from deskline.events import wire
+from deskline.events.models import MessageIgnored
+from deskline.kafka import Ends, partition_of
+from deskline.metrics import EngineMetrics
+from deskline.records import CONVERSATIONS, REPLIES, ROUTING, Event, Output
+from deskline.settings import ServiceSettings
+
+pytestmark = pytest.mark.kafka
+PARTITIONS = 3
+
+
+class Counted(msgspec.Struct):
+    seen: list[str] = []
+    timer: int | None = None
+    fired: int = 0
+
+
+class Counting:
+    """Answers each message with one event; fails for texts that say so; keeps a timer one second after each message."""
+
+    name = "autoreply"
+    topics = (ROUTING, CONVERSATIONS)
+    state = Counted
+
+    def __init__(self) -> None:
+        self.fired: list[tuple[str, int, int]] = []
+        self.old_waits = False
+
+    def fresh(self, subject: str) -> Counted:
+        return Counted(seen=[])
+
+    def settle(self, now: int, event: Event) -> bool:
+        return self.old_waits and event.topic == CONVERSATIONS
+
+    def advance(self, subject: str, state: Counted, events: Sequence[Event], context: Context) -> list[Output]:
+        outputs = []
+        for event in events:
+            if event.type != "message.received.v1":
+                continue
+            if event.data.text == "poison":
+                raise ValueError("cannot")
+            state.seen.append(event.data.message_id)
+            state.timer = event.broker_at + SECOND
+            data = wire.new(
+                MessageIgnored,
+                message_id=event.data.message_id,
+                reason="empty",
+                shop_id="s",
+                rules_version=1,
+                routing_offset=context.positions[ROUTING],
+            )
+            value = wire.encode(
+                "message.ignored.v1",
+                id=f"o-{event.data.message_id}",
+                source="/deskline/autoreply",
+                subject=subject,
+                time=context.now,
+                data=data,
+            )
+            outputs.append(Output(REPLIES, subject.encode(), value, event.coordinates))
+        if state.timer is not None and context.watermark >= state.timer:
+            self.fired.append((subject, state.timer, now_us()))
+            state.fired += 1
+            state.timer = None
+        return outputs
+
+    def due(self, state: Counted) -> int | None:
+        return state.timer
+
+
+def message(number: int, conversation: str, text: str = "你好") -> tuple[bytes, bytes]:
+    value = {
+        "specversion": "1.0",
+        "id": f"m-{number}",
+        "source": "/gateway/test",
+        "type": "message.received.v1",
+        "subject": conversation,
+        "time": rfc3339(now_us()),
+        "data": {
+            "shop_id": "s",
+            "message_id": f"m-{number}",
+            "channel": "app",
+            "text": text,
+            "customer": {"customer_id": "c"},
+        },
+    }
+    return conversation.encode(), json.dumps(value, ensure_ascii=False).encode()
+
+
+class Bench:
+    """One test's topics, tables and clients."""
+
+    def __init__(self, kafka: str, dsn: str, prefix: str) -> None:
+        self.kafka, self.dsn, self.prefix = kafka, dsn, prefix
+        self.producer: AIOKafkaProducer = None
+
+    def settings(self, **changes: Any) -> ServiceSettings:
+        given = {
+            "bootstrap_servers": self.kafka,
+            "postgres_dsn": self.dsn,
+            "topic_prefix": self.prefix,
+            "session_timeout_s": 6,
+            "drain_s": 5,
+        }
+        return ServiceSettings(**(given | changes))
+
+    async def send(
+        self, messages: Sequence[tuple[bytes | None, bytes | None]], topic: str = CONVERSATIONS, **more: Any
+    ) -> None:
+        for key, value in messages:
+            partition = partition_of(key, PARTITIONS) if key else 0
+            await self.producer.send(self.prefix + topic, key=key, value=value, partition=partition, **more)
+        await self.producer.flush()
+
+    async def replies(self, topic: str = REPLIES) -> list[Any]:
+        """Everything on the topic, partition by partition."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka)
+        await consumer.start()
+        try:
+            tps = [TopicPartition(self.prefix + topic, p) for p in range(PARTITIONS)]
+            consumer.assign(tps)
+            await consumer.seek_to_beginning(*tps)
+            ends = await consumer.end_offsets(tps)
+            found = []
+            for tp in tps:
+                while await consumer.position(tp) < ends[tp]:
+                    found += (await consumer.getmany(tp, timeout_ms=1000)).get(tp, [])
+            return found
+        finally:
+            await consumer.stop()
+
+    @asynccontextmanager
+    async def running(self, folding: Counting, **changes: Any) -> AsyncIterator[Engine]:
+        settings = self.settings(**changes)
+        ends = Ends(settings, "test-ends")
+        metrics = EngineMetrics(CollectorRegistry())
+        engine = Engine(settings, ConversationConsumer(folding, ConfigBook()), ends=ends, metrics=metrics)
+        task = asyncio.create_task(engine.run())
+        try:
+            yield engine
+        finally:
+            engine.stop()
+            await asyncio.wait([task], timeout=20)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await ends.stop()
+
+
+@pytest.fixture
+async def bench(kafka: str, database: str, topic_prefix: str) -> AsyncIterator[Bench]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    await admin.create_topics(
+        [
+            NewTopic(topic_prefix + topic, PARTITIONS, 1, topic_configs={"message.timestamp.type": "LogAppendTime"})
+            for topic in (CONVERSATIONS, REPLIES, ROUTING, "dead-letters.v1")
+        ]
+    )
+    await admin.close()
+    connection = await asyncpg.connect(database)
+    await connection.execute(
+        "DO $$ BEGIN CREATE ROLE deskline_autoreply NOLOGIN; EXCEPTION WHEN OTHERS THEN NULL; END $$;"
+        "CREATE SCHEMA autoreply; GRANT USAGE ON SCHEMA autoreply TO deskline_autoreply; SET search_path TO autoreply;"
+    )
+    sql = (files("deskline") / "sql" / "0001_engine.sql").read_text()
+    await connection.execute(sql.replace("{{role}}", "deskline_autoreply"))
+    await connection.close()
+    bench = Bench(kafka, database, topic_prefix)
+    bench.producer = AIOKafkaProducer(bootstrap_servers=kafka, acks="all", enable_idempotence=True)
+    await bench.producer.start()
+    yield bench
+    await bench.producer.stop()
+
+
+def answered(records: list[Any]) -> list[str]:
+    return [json.loads(record.value)["data"]["message_id"] for record in records]
+
+
+async def test_every_message_is_answered_once_and_in_the_order_of_its_conversation(
+    bench: Bench, eventually: Any
+) -> None:
+    async with bench.running(Counting()) as engine:
+        await bench.send([message(n, f"c{n % 7}") for n in range(500)])
+        await eventually(lambda: engine.caught_up and engine.outbox.published_total >= 500, "caught up")
+    found = answered(await bench.replies())
+    assert sorted(found) == sorted(f"m-{n}" for n in range(500))
+    for conversation in range(7):
+        mine = [name for name in found if int(name[2:]) % 7 == conversation]
+        assert mine == sorted(mine, key=lambda name: int(name[2:]))
+
+
+async def test_a_second_instance_takes_over_where_the_first_one_ended(bench: Bench, eventually: Any) -> None:
+    async with bench.running(Counting()) as engine:
+        await bench.send([message(n, f"c{n % 7}") for n in range(50)])
+        await eventually(lambda: engine.outbox.published_total >= 50, "first half")
+    async with bench.running(Counting()) as engine:
+        await bench.send([message(n, f"c{n % 7}") for n in range(50, 100)])
+        await eventually(lambda: engine.outbox.published_total >= 50, "second half")
+    assert sorted(answered(await bench.replies())) == sorted(f"m-{n}" for n in range(100))
+
+
+async def test_two_instances_share_the_lanes_and_answer_each_message_once(bench: Bench, eventually: Any) -> None:
+    async with bench.running(Counting()) as one, bench.running(Counting()) as two:
+        await eventually(lambda: one.lanes and two.lanes and one.caught_up and two.caught_up, "both own lanes")
+        assert set(one.lanes).isdisjoint(two.lanes)
+        await bench.send([message(n, f"c{n % 50}") for n in range(300)])
+        await eventually(lambda: one.outbox.published_total + two.outbox.published_total >= 300, "answered")
+    assert sorted(answered(await bench.replies())) == sorted(f"m-{n}" for n in range(300))
+
+
+async def test_a_record_that_cannot_be_handled_gets_a_letter_and_the_rest_goes_on(
+    bench: Bench, eventually: Any
+) -> None:
+    async with bench.running(Counting()) as engine:
+        await bench.send([message(n, "c1", "poison" if n == 37 else "ok") for n in range(100)])
+        await eventually(lambda: engine.outbox.published_total >= 100, "answered and one letter")
+    assert answered(await bench.replies()) == [f"m-{n}" for n in range(100) if n != 37]
+    (letter,) = await bench.replies("dead-letters.v1")
+    headers = dict(letter.headers)
+    assert headers["deskline-reason"] == b"failed"
+    assert headers["deskline-service"] == b"autoreply"
+    assert headers["deskline-offset"] == b"37"
+    assert letter.value == message(37, "c1", "poison")[1] or b"m-37" in letter.value
+
+
+async def test_where_everything_fails_the_process_stops_instead_of_emptying_the_topic(bench: Bench) -> None:
+    folding = Counting()
+    settings = bench.settings(poison_limit=5)
+    ends = Ends(settings, "test-ends")
+    engine = Engine(
+        settings, ConversationConsumer(folding, ConfigBook()), ends=ends, metrics=EngineMetrics(CollectorRegistry())
+    )
+    await bench.send([message(n, "c1", "poison") for n in range(40)])
+    with pytest.raises(FatalError, match="stopped before the topic is emptied"):
+        await asyncio.wait_for(engine.run(), 60)
+    await ends.stop()
+    assert len(await bench.replies("dead-letters.v1")) <= 5
+
+
+async def test_a_timer_fires_within_fifty_milliseconds_of_its_watermark(bench: Bench, eventually: Any) -> None:
+    folding = Counting()
+    async with bench.running(folding) as engine:
+        await eventually(lambda: engine.caught_up, "caught up")
+        await bench.send([message(n, f"c{n}") for n in range(20)])
+        await eventually(lambda: len(folding.fired) >= 20, "all timers")
+    late_ms = sorted((fired - due) / 1000 for _, due, fired in folding.fired)
+    assert len(folding.fired) == 20
+    assert late_ms[0] >= 0
+    assert late_ms[len(late_ms) // 2] < 50
+
+
+async def test_what_a_crash_left_in_the_outbox_is_published_before_anything_newer(
+    bench: Bench, eventually: Any
+) -> None:
+    async with bench.running(Counting()) as engine:
+        await bench.send([message(0, "c1")])
+        await eventually(lambda: engine.outbox.published_total >= 1, "answered")
+    lane = str(partition_of(b"c1", PARTITIONS))
+    left = [Output(REPLIES, b"c1", json.dumps({"data": {"message_id": "left"}}).encode(), None)]
+    connection = await asyncpg.connect(bench.dsn)
+    from deskline.outbox import pack
+
+    await connection.execute("INSERT INTO autoreply.outbox (lane, payload) VALUES ($1, $2)", lane, pack(left))
+    await bench.send([message(1, "c1")])
+    async with bench.running(Counting()) as engine:
+        await eventually(lambda: engine.outbox.published_total >= 2, "both")
+    assert answered(await bench.replies()) == ["m-0", "left", "m-1"]
+    rows = await connection.fetchval("SELECT count(*) FROM autoreply.outbox")
+    await connection.close()
+    assert rows == 0
+
+
+async def test_an_owner_that_was_overtaken_commits_nothing(bench: Bench, eventually: Any) -> None:
+    async with bench.running(Counting()) as engine:
+        await eventually(lambda: engine.caught_up, "caught up")
+        connection = await asyncpg.connect(bench.dsn)
+        await connection.execute("UPDATE autoreply.lanes SET version = version + 1")
+        await connection.close()
+        await bench.send([message(n, f"c{n}") for n in range(30)])
+        # It finds out at its next unit, reads anew, and loses and repeats nothing.
+        await eventually(lambda: engine.outbox.published_total >= 30, "answered")
+    assert sorted(answered(await bench.replies())) == sorted(f"m-{n}" for n in range(30))
+
+
+async def test_odd_records_do_not_stop_the_lane(bench: Bench, eventually: Any) -> None:
+    """Bytes that are no events are passed over (the archive writes their letters), headers of any bytes included."""
+    async with bench.running(Counting()) as engine:
+        await bench.send([(b"c1", b"{"), (b"c1", None), (None, b"x"), (b"\xff\xfe", b"[]")])
+        batch = bench.producer.create_batch()
+        key, value = message(1, "c1")
+        batch.append(key=key, value=value, timestamp=None, headers=[("x", b"\xff")])
+        await (
+            await bench.producer.send_batch(
+                batch, bench.prefix + CONVERSATIONS, partition=partition_of(key, PARTITIONS)
+            )
+        )
+        await eventually(lambda: engine.outbox.published_total >= 1, "answered")
+    assert answered(await bench.replies()) == ["m-1"]
+
+
+async def test_an_old_message_waits_until_the_other_topic_has_been_read_to_its_end(
+    bench: Bench, eventually: Any
+) -> None:
+    folding = Counting()
+    folding.old_waits = True
+    partition = partition_of(b"c1", PARTITIONS)
+    for n in range(200):
+        await bench.producer.send(bench.prefix + ROUTING, key=b"c1", value=b"%d" % n, partition=partition)
+    await bench.send([message(1, "c1")])
+    async with bench.running(folding, max_unit_records=20) as engine:
+        await eventually(lambda: engine.outbox.published_total >= 1, "answered")
+    (reply,) = await bench.replies()
+    assert json.loads(reply.value)["data"]["routing_offset"] == 200
