@@ -294,3 +294,48 @@ class Eventually:
 @pytest.fixture
 def eventually() -> Eventually:
     return Eventually()
+
+
+# --- ready to use -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def _template(postgres: str) -> Iterator[str]:
+    """A migrated database that is only copied, so that each test pays a copy and no migration."""
+    import asyncio
+
+    from deskline.migrate import migrate
+
+    name = f"deskline_template_{secrets.token_hex(6)}"
+    asyncio.run(_execute(postgres, f'CREATE DATABASE "{name}" TEMPLATE template0'))
+    asyncio.run(migrate(dsn_of(postgres, name)))
+    yield name
+    asyncio.run(_execute(postgres, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+
+
+@pytest.fixture
+async def migrated_database(postgres: str, _template: str) -> AsyncIterator[str]:
+    """DSN of a database of this test's own with every schema and role of deskline."""
+    async with _new_database(postgres, _template) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def settings(kafka: str, topic_prefix: str, migrated_database: str) -> Any:
+    """``ServiceSettings`` of this test's prefix and database."""
+    from pydantic import SecretStr
+
+    from deskline.settings import ServiceSettings
+
+    return ServiceSettings(
+        bootstrap_servers=kafka, topic_prefix=topic_prefix, postgres_dsn=SecretStr(migrated_database)
+    )
+
+
+@pytest.fixture
+async def topics(settings: Any) -> Any:
+    """All topics under this test's prefix, the co-partitioned ones with four partitions; gives the settings."""
+    from deskline.topics import apply
+
+    await apply(settings, partitions=4)
+    return settings

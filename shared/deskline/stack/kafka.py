@@ -232,7 +232,10 @@ class EmbeddedKafka:
             wished = [] if self._wished_port is None else [self._wished_port]
             free = free_ports(2 * self._nodes - len(wished), avoid=frozenset(wished))
             brokers, controllers = (wished + free)[: self._nodes], (wished + free)[self._nodes :]
-            noted = {"cluster_id": _new_cluster_id(), "ports": [list(pair) for pair in zip(brokers, controllers, strict=True)]}
+            noted = {
+                "cluster_id": _new_cluster_id(),
+                "ports": [list(pair) for pair in zip(brokers, controllers, strict=True)],
+            }
             write_atomically(file, _dump(noted))
         elif create and self._wished_port not in (None, noted["ports"][0][0]):
             noted["ports"][0][0] = self._wished_port
@@ -328,7 +331,9 @@ class EmbeddedKafka:
         if not process.running():
             raise UsageError(self._why_ended(node))
         if not answers(port):
-            raise UsageError(f"Kafka did not answer within {timeout_s:.0f} s. Its log: {self._log(node)}\n{tail(self._log(node))}")
+            raise UsageError(
+                f"Kafka did not answer within {timeout_s:.0f} s. Its log: {self._log(node)}\n{tail(self._log(node))}"
+            )
 
     def _why_ended(self, node: int) -> str:
         log = self._log(node)

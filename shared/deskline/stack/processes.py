@@ -120,9 +120,7 @@ class OwnedProcess:
         self.wait(10)
 
 
-def launcher(
-    *, user: str | None = None, any_path: bool = False, death_signal: Signals | None = None
-) -> list[str]:
+def launcher(*, user: str | None = None, any_path: bool = False, death_signal: Signals | None = None) -> list[str]:
     """Words to put before a command so that it runs as ``launch.py`` describes."""
     words = [sys.executable, "-I", "-S", str(_LAUNCHER)]
     if user is not None:
