@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import yaml
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -186,7 +186,7 @@ class _Admin:
         self._client = AIOKafkaAdminClient(**connection_options(settings), client_id="deskline-topics")
         self._address = settings.bootstrap_servers
 
-    async def __aenter__(self) -> "_Admin":
+    async def __aenter__(self) -> Self:
         try:
             await self._client.start()
         except (KafkaError, OSError) as error:

@@ -316,9 +316,8 @@ def _probe(folder: Path) -> Binaries | None:
     if not (folder / "initdb").exists():
         return None
     try:
-        answer = subprocess.run(
-            [folder / "postgres", "--version"], capture_output=True, text=True, timeout=60, check=True
-        )  # noqa: S603
+        words = [folder / "postgres", "--version"]
+        answer = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)  # noqa: S603
     except (OSError, subprocess.SubprocessError):
         return None
     major = int(answer.stdout.split()[2].split(".")[0].rstrip("abcdefghijklmnopqrstuvwxyz"))

@@ -7,12 +7,12 @@ tells it; a process with the same pid and another start instant is somebody else
 import contextlib
 import json
 import os
-from signal import SIGKILL, SIGTERM, Signals
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from signal import SIGKILL, SIGTERM, Signals
 from typing import Final
 
 import psutil
