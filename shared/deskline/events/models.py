@@ -403,7 +403,7 @@ class Explanation(Model):
     required: Required
     relaxed: Words
     """What was given up by then: ``skill:<name>``, ``proficiency:<name>``, ``grade``, ``agent``, ``group``, ``language``."""
-    agent_state_id: Word
+    agent_state_id: Id
     """``id`` of the ``online`` status that the decision relied on."""
     considered: Count
     eligible: Count

@@ -1,8 +1,9 @@
 """msgspec structs derived from the pydantic models: the same fields and limits, at C speed.
 
 Two families come from the one source. *Reading* structs take the lists of §4 as open; *writing* structs hold them to the
-known values and count ordinals from 1. ``new`` builds reading structs, ``deskline.events.wire.encode`` checks them against
-the writing ones. What msgspec cannot check in C (control characters in ids, RFC 3339) ``checker`` compiles per type.
+known values, count ordinals from 1 and refuse null: an optional field without a value is absent. ``new`` builds reading
+structs, ``deskline.events.wire.encode`` checks them against the writing ones. What msgspec cannot check in C (control
+characters in ids, RFC 3339) ``checker`` compiles per type.
 """
 
 import types
@@ -39,7 +40,8 @@ def _translate(hint: Any, *, writing: bool) -> Any:
         translated = _translate(inner, writing=writing)
         return Annotated[translated, *limits] if limits else translated
     if origin in (Union, types.UnionType):
-        return Union[tuple(_translate(item, writing=writing) for item in arguments)]  # noqa: UP007
+        kept = (item for item in arguments if not (writing and item is types.NoneType))
+        return Union[tuple(_translate(item, writing=writing) for item in kept)]  # noqa: UP007
     if origin in (tuple, dict):
         return origin[tuple(item if item is ... else _translate(item, writing=writing) for item in arguments)]
     return hint

@@ -23,7 +23,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, NoReturn
 import msgspec
 
 from deskline.clock import DAY, SECOND, parse_rfc3339
-from deskline.events.fields import ENVELOPE_ID, WORD, has_control_characters
+from deskline.events.fields import ENVELOPE_ID, MAX_INT, WORD, has_control_characters
 from deskline.events.models import REGISTRY, Kind, Writer
 from deskline.events.structs import Check, ids_checker, struct_of, times_checker
 from deskline.records import SHOPS, Decoded, Event, Invalid, Record, Unknown
@@ -34,8 +34,10 @@ MAX_SHOPS_VALUE: Final = 4 * 1024 * 1024
 # Event time (contract §1): further off the broker timestamp than this, and the broker timestamp counts.
 MAX_AHEAD: Final = 5 * SECOND
 MAX_BEHIND: Final = 7 * DAY
-# Stands for every integer that no field can hold, so that 200 000 digits are never converted.
-_HUGE: Final = 10**30
+# Longer integers are never converted: this one stands for them, and no field can hold it. Below the 309 digits where
+# floats end, far above the 16 that a field can hold, so that what stands in a ``body`` is read as it is.
+_MAX_DIGITS: Final = 300
+_HUGE: Final = 10**_MAX_DIGITS
 
 # A whole string (possessive, so that an unterminated one costs one pass), or one bracket.
 _STRUCTURE: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
@@ -158,7 +160,7 @@ def _read_json(record: Record) -> Any:
         raise _InvalidError("bad_json", f"not UTF-8 at byte {error.start}") from None
     if text.startswith("\ufeff"):
         raise _InvalidError("bad_json", "a byte order mark")
-    if value.count(b"{") + value.count(b"[") > MAX_DEPTH and _depth_exceeded(text):
+    if too_deep(text):
         raise _InvalidError("bad_json", f"nested deeper than {MAX_DEPTH}")
     if any(escape[1] for escape in _ESCAPES.finditer(text)):
         raise _InvalidError("bad_json", "a lone surrogate")
@@ -168,7 +170,10 @@ def _read_json(record: Record) -> Any:
         raise _InvalidError("bad_json", f"{error.msg} at character {error.pos}") from None
 
 
-def _depth_exceeded(text: str) -> bool:
+def too_deep(text: str) -> bool:
+    """Whether it nests over ``MAX_DEPTH``; brackets in strings do not count."""
+    if text.count("{") + text.count("[") <= MAX_DEPTH:
+        return False
     depth = 0
     for token in _STRUCTURE.finditer(text):
         bracket = token[0]
@@ -182,7 +187,7 @@ def _depth_exceeded(text: str) -> bool:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > 20:
+    if len(digits) > _MAX_DIGITS:
         return -_HUGE if digits[0] == "-" else _HUGE
     return int(digits)
 
@@ -190,9 +195,7 @@ def _integer(digits: str) -> int:
 def _number(text: str) -> float | int:
     """JSON Schema's rule: 3.0 and 3e0 are integers, and may stand where one is asked for."""
     number = float(text)
-    if number.is_integer():
-        return int(number) if abs(number) < _HUGE else (_HUGE if number > 0 else -_HUGE)
-    return number
+    return int(number) if number.is_integer() and abs(number) <= MAX_INT else number
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -7,7 +7,7 @@ rules and decides. So the fast path has to be sound (what it accepts is valid, w
 a property test compares the two.
 
 Why what it accepts is valid: the value is UTF-8 throughout (msgspec does not look into members that it skips, so it is
-decoded once as a whole); with at most 32 opening braces it cannot nest deeper; msgspec refuses malformed JSON,
+decoded once as a whole); with at most 32 opening brackets it cannot nest deeper, and with more they are followed; msgspec refuses malformed JSON,
 lone surrogates, wrong types and lengths, and where a member is given twice keeps the last if all are well typed;
 control characters need a backslash, a DEL or a byte C2 in the value, and only then ids are looked at one by one.
 """
@@ -20,7 +20,16 @@ from deskline.clock import parse_rfc3339, rfc3339
 from deskline.events.fields import has_control_characters
 from deskline.events.models import REGISTRY, Writer
 from deskline.events.structs import READING, WRITING, Check, ids_checker, new, times_checker
-from deskline.events.verdict import MAX_AHEAD, MAX_BEHIND, MAX_DEPTH, MAX_VALUE, decide, without_value, writer_of
+from deskline.events.verdict import (
+    MAX_AHEAD,
+    MAX_BEHIND,
+    MAX_DEPTH,
+    MAX_VALUE,
+    decide,
+    too_deep,
+    without_value,
+    writer_of,
+)
 from deskline.records import Decoded, Event, Headers, Record
 
 __all__ = ["decode", "encode", "header_source", "new"]
@@ -44,15 +53,19 @@ _read: Final = msgspec.json.Decoder(Union[tuple(READING.values())]).decode  # no
 # As integers: ``bytes`` is searched for a number several times as fast as for a byte string.
 _BRACE, _BRACKET, _BACKSLASH, _DEL, _C1 = (*b"{[\\\x7f\xc2",)
 _make: Final = tuple.__new__
+_ONE_KIND_OF_BRACKET: Final = bytes.maketrans(b"[]", b"{}")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def decode(record: Record) -> Decoded:
     """``Event``, ``Unknown`` or ``Invalid``; never raises on account of what the record holds."""
     topic, partition, offset, broker_at, key, value, _ = record
-    if value is None or len(value) > MAX_VALUE or value.count(_BRACE) + value.count(_BRACKET) > MAX_DEPTH:
+    if value is None or len(value) > MAX_VALUE:
         return decide(record)
     try:
-        value.decode()
+        text = value.decode()  # all of it: msgspec does not look into what it skips
+        if value.count(_BRACE) + value.count(_BRACKET) > MAX_DEPTH and not _shallow(value, text):
+            return decide(record)
         envelope = _read(value)
         at = parse_rfc3339(envelope.time)
     except (msgspec.MsgspecError, ValueError):
@@ -61,7 +74,7 @@ def decode(record: Record) -> Decoded:
     known = _KNOWN[type(envelope)]
     if key != subject.encode() or topic != known.topic or known.writer != writer_of(source):
         return decide(record)
-    if (_BACKSLASH in value or _DEL in value or _C1 in value) and (
+    if _may_hold_control_characters(value) and (
         has_control_characters(envelope.id)
         or has_control_characters(subject)
         or (known.ids is not None and known.ids(data) is not None)
@@ -87,6 +100,24 @@ def decode(record: Record) -> Decoded:
         ),
     )
     return event
+
+
+def _may_hold_control_characters(value: bytes) -> bool:
+    """JSON has them as escapes; but DEL, and C1 (whose UTF-8 begins with C2), may stand as they are."""
+    return _BACKSLASH in value or _DEL in value or _C1 in value
+
+
+def _shallow(value: bytes, text: str) -> bool:
+    """Whether a value with many brackets keeps the limit of nesting; exact for valid JSON, other is refused anyway."""
+    if _BACKSLASH in value:
+        return not too_deep(text)
+    # Without escapes every second piece between quotes is outside of strings. Each pass removes the innermost pairs.
+    brackets = b"".join(value.split(b'"')[::2]).translate(_ONE_KIND_OF_BRACKET, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        brackets = brackets.replace(b"{}", b"")
+        if not brackets:
+            return True
+    return False
 
 
 _WRITERS: Final = {
@@ -116,16 +147,20 @@ def encode(type: str, *, id: str, source: str, subject: str, time: int, data: An
         raise ValueError(f"{type}: {without_value(error)}") from None
     if writer_of(source) != kind.writer:
         raise ValueError(f"{type}: {source} may not write it")
-    for bad in (
-        has_control_characters(id) or has_control_characters(subject),
-        ids is not None and ids(written.data),
-        times is not None and times(written.data),
-    ):
-        if bad:
-            raise ValueError(f"{type}: {'control characters in an id' if bad is True else bad}")
+    bad = times(written.data) if times is not None else None
+    if bad is None and _may_hold_control_characters(value):
+        if has_control_characters(id) or has_control_characters(subject):
+            bad = "control characters in an id"
+        elif ids is not None:
+            bad = ids(written.data)
+    if bad is not None:
+        raise ValueError(f"{type}: {bad}")
     return value
 
 
 def header_source(headers: Headers) -> str | None:
-    """``<topic>/<partition>/<offset>`` of the input that caused this record, as its header ``deskline-source`` says."""
-    return next((value.decode() for name, value in headers if name == SOURCE_HEADER and value is not None), None)
+    """``<topic>/<partition>/<offset>`` of the input that caused this record, as its header ``deskline-source`` says.
+
+    The topic with the deployment's prefix. Informational (contract §1): anybody may have written it.
+    """
+    return next((held.decode(errors="replace") for name, held in headers if name == SOURCE_HEADER and held), None)
