@@ -1,0 +1,31 @@
+"""The composition root of sla."""
+
+from deskline.clock import SECOND
+from deskline.config.book import ConfigBook
+from deskline.conversations import ConversationConsumer
+from deskline.service import Runtime
+from deskline_sla.handler import SlaFolding
+from deskline_sla.metrics import Tally
+from deskline_sla.model import State
+
+
+class SlaConsumer(ConversationConsumer[State]):
+    """Counts what was told only when it is durable."""
+
+    def __init__(self, folding: SlaFolding, config: ConfigBook, tally: Tally) -> None:
+        super().__init__(folding, config)
+        self._tally = tally
+
+    def committed(self) -> None:
+        super().committed()
+        self._tally.committed()
+
+    def aborted(self) -> None:
+        super().aborted()
+        self._tally.aborted()
+
+
+def build(runtime: Runtime) -> SlaConsumer:
+    tally = Tally(runtime.registry)
+    lateness_us = round(runtime.settings.allowed_lateness_s * SECOND)
+    return SlaConsumer(SlaFolding(lateness_us, tally), runtime.config, tally)

@@ -1,0 +1,206 @@
+"""One unit of work for one conversation: gather the new facts, fold, say what is new.
+
+Most records stand at the end of the fold and change no earlier step; the walk then goes on from where it stood, which
+costs the same in a conversation of ten messages and of ten thousand. A late record, an ignored message that had
+started a clock, the first message that fixes the shop: all is folded anew, once per unit. Both ways give the same
+clocks: that is what the property tests are about.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from deskline.config.book import ConfigBook
+from deskline.conversations import Context
+from deskline.records import Event, Output
+from deskline_sla.metrics import Tally
+from deskline_sla.model import FOREVER, Clock, End, Fact, Ignored, Kind, Reason, State, Telling, Walk
+from deskline_sla.policy import clock as clocks
+from deskline_sla.policy import order
+from deskline_sla.policy.fold import Fold, owner_at
+from deskline_sla.policy.tell import Now, name, settle, standing, warn, withdraw
+from deskline_sla.reading import READERS, TOPICS, outcome
+from deskline_sla.telling import output
+from deskline_sla.terms import ConfiguredTerms
+
+_RECEIVED: Final = int(Kind.RECEIVED)
+_TOPIC_NUMBER: Final = {topic: number for number, topic in enumerate(TOPICS)}
+# An outcome follows its message closely; beyond this the conversation is folded anew, which is right in any case.
+_LOOK_BACK: Final = 32
+
+
+class SlaFolding:
+    """``deskline.conversations.Folding``. ``lateness_us``: the deployment's allowed lateness."""
+
+    name: str = "sla"
+    topics: tuple[str, ...] = TOPICS
+    state: type[State] = State
+
+    def __init__(self, lateness_us: int, tally: Tally | None = None) -> None:
+        self.lateness_us = lateness_us
+        self.tally = tally
+        self._terms: ConfiguredTerms | None = None
+
+    def fresh(self, subject: str) -> State:  # noqa: ARG002
+        return State()
+
+    def due(self, state: State) -> int | None:
+        return state.wake if state.wake < FOREVER else None
+
+    def advance(self, subject: str, state: State, events: Sequence[Event], context: Context) -> list[Output]:
+        # gather
+        facts, counted, refold = self._gather(state, events)
+        # decide
+        say: list[Telling] = []
+        fold = self._fold(state, facts, context.config, refold=refold)
+        if fold.walk is not state.walk:
+            state.walk = fold.walk
+            _compare_all(state, fold, context.watermark - self.lateness_us, say)
+        else:
+            _compare_changed(state, fold, context.watermark - self.lateness_us, say)
+        state.wake = self._wake(state, fold, context.watermark, say)
+        # apply
+        if not say:
+            return []
+        if self.tally is not None:
+            self.tally.add(say)
+        causes = {(_TOPIC_NUMBER[event.topic], event.offset): event for event in counted}
+        last = counted[-1] if counted else None
+        return [output(subject, telling, _cause(telling, causes, last), context.now) for telling in say]
+
+    # --- gather -------------------------------------------------------------------------------------------------
+
+    def _gather(self, state: State, events: Sequence[Event]) -> tuple[list[Fact], list[Event], bool]:
+        """New facts, the events that count, and whether what was folded before does not hold any more."""
+        facts: list[Fact] = []
+        counted: list[Event] = []
+        refold = False
+        first = state.seen.first
+        for event in events:
+            if not first(event):
+                continue
+            reader = READERS.get(event.type)
+            if reader is not None:
+                fact = reader(event, state)
+                if fact is None:
+                    continue
+                if fact.kind == _RECEIVED and not state.shop:
+                    state.shop = event.data.shop_id
+                    refold = refold or bool(state.facts)
+                facts.append(fact)
+            elif event.type == "message.ignored.v1":
+                refold = _ignore(state, event) or refold
+            else:
+                continue
+            counted.append(event)
+        return facts, counted, refold
+
+    # --- decide -------------------------------------------------------------------------------------------------
+
+    def _fold(self, state: State, new: list[Fact], config: ConfigBook, *, refold: bool) -> Fold:
+        terms = self._terms
+        if terms is None or terms.book is not config:
+            terms = self._terms = ConfiguredTerms(config)
+        facts = state.facts
+        start = len(facts)
+        if len(new) > 1:
+            new.sort(key=order.provisional)
+        for number, fact in enumerate(new):
+            if not order.append(facts, fact, state.orphans, refusals=state.refusals):
+                facts.extend(new[number:])
+                state.orphans = order.arrange(facts)
+                refold = True
+                break
+        fold = Fold(Walk() if refold else state.walk, facts, state.ignored, state.shop, terms)
+        fold.run(0 if refold else start)
+        return fold
+
+    def _wake(self, state: State, fold: Fold, watermark: int, say: list[Telling]) -> int:
+        """Warn where a threshold is used up; the next instant at which anything can become due."""
+        wake = FOREVER
+        horizon = watermark - self.lateness_us
+        for clock in fold.open_clocks():
+            if standing(clock, horizon) == Now.BREACHED:
+                continue
+            if clock.warn_at <= watermark:
+                self._warn(state, clock, fold, watermark, say)
+            wake = min(wake, clock.warn_at, clock.runs_on + self.lateness_us)
+        for clock in state.pending:
+            wake = min(wake, clock.runs_on + self.lateness_us)
+        return wake
+
+    def _warn(self, state: State, clock: Clock, fold: Fold, watermark: int, say: list[Telling]) -> None:
+        hours = fold.hours(clock)
+        key = name(clock)
+        while clock.warn_at <= watermark:
+            due = clocks.due_at(clock, watermark, hours)
+            told = warn(state.told.get(key), clock, due, owner_at(fold.walk, clock.warn_at), say)
+            if told is not None:
+                state.told[key] = told
+            clocks.next_warning(clock, hours)
+
+
+def _ignore(state: State, event: Event) -> bool:
+    """Note the outcome of a message; whether a step that was folded before would now be another."""
+    message = event.data.message_id
+    group = outcome(event.data.reason)
+    if message in state.ignored:
+        return False
+    state.ignored[message] = int(group)
+    if group == Ignored.OTHER:
+        return False
+    for fact in reversed(state.facts[-_LOOK_BACK:]):
+        if fact.kind == _RECEIVED and fact.ref == message:
+            # Met in hands, it is an agent's turn already.
+            return not (group == Ignored.HUMAN and fact.number)
+    return len(state.facts) > _LOOK_BACK
+
+
+def _compare_all(state: State, fold: Fold, horizon: int, say: list[Telling]) -> None:
+    """After a fold from the beginning: every clock, and those that were told of and are not there any more."""
+    state.pending = []
+    present: set[str] = set()
+    for clock in fold.ended:
+        present.add(name(clock))
+        _compare(state, fold, clock, horizon, say)
+    for clock in fold.open_clocks():
+        present.add(name(clock))
+        _compare(state, fold, clock, horizon, say)
+    for key, told in state.told.items():
+        if told.end != End.OPEN and key not in present:
+            withdraw(told, say)
+
+
+def _compare_changed(state: State, fold: Fold, horizon: int, say: list[Telling]) -> None:
+    """After a walk that went on: what ended in it, and what the watermark has reached."""
+    waiting = state.pending
+    if waiting:
+        state.pending = []
+        for clock in waiting:
+            _compare(state, fold, clock, horizon, say)
+    for clock in fold.ended:
+        _compare(state, fold, clock, horizon, say)
+    for clock in fold.open_clocks():
+        if clocks.breached_by(clock, horizon):
+            _compare(state, fold, clock, horizon, say)
+
+
+def _compare(state: State, fold: Fold, clock: Clock, horizon: int, say: list[Telling]) -> None:
+    now = standing(clock, horizon)
+    if now == Now.PENDING and clock.end != End.OPEN:
+        state.pending.append(clock)
+    key = name(clock)
+    told = state.told.get(key)
+    owner = owner_at(fold.walk, clock.due) if now == Now.BREACHED else ""
+    settled = settle(told, clock, now, owner, say)
+    if settled is not None and settled is not told:
+        state.told[key] = settled
+
+
+def _cause(telling: Telling, causes: dict[tuple[int, int], Event], last: Event | None) -> Event | None:
+    """The record of this unit that a telling answers; None where it is from time alone.
+
+    Where the record that ended the clock was read before, it is a later one that made the difference: the last.
+    """
+    if telling.cause is not None:
+        return causes.get(telling.cause, last)
+    return last if telling.reason is Reason.LATE_EVENT else None

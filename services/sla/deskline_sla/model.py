@@ -1,0 +1,325 @@
+"""What the fold works on and what it decides. Times are µs since the epoch; no I/O.
+
+Four layers, each a plain value: a ``Fact`` is what one record means to the clocks; a ``Walk`` is where the fold stands
+after the facts so far; a ``Clock`` is one running or ended metric of the conversation; ``Told`` is what ``sla.v1`` was
+last told about a clock. ``State`` is all of it for one conversation, the row that the engine keeps.
+
+The structs are encoded as arrays, without field names: a row is written with every unit of work that touches the
+conversation, so its size is the service's main cost. New fields go to the end, with a default; an old row then reads on.
+"""
+
+from enum import Enum, IntEnum
+from typing import Final, NamedTuple, Protocol
+
+from msgspec import Struct, field
+
+from deskline.calendars import Hours
+from deskline.duplicates import Seen
+
+FOREVER: Final = 2**62
+"""Later than every time that can be written: a timer that does not run."""
+
+
+class Kind(IntEnum):
+    """What a record means to the clocks. The numbers are stored: never renumber."""
+
+    RECEIVED = 0
+    ANSWERED = 1  # message.sent by an agent
+    BOT_SENT = 2
+    SYSTEM_SENT = 3  # stops nothing
+    REPLIED = 4  # reply.issued in time
+    HANDOVER = 5
+    QUEUED = 6  # the first of its request
+    REQUEUED = 7
+    ASSIGNED = 8
+    OFFERED = 9
+    ACCEPTED = 10
+    WITHDRAWN = 11  # expired or revoked
+    RELEASED = 12
+    TRANSFER = 13
+    HELD = 14
+    RESUMED = 15
+    COMPLAINT_OPENED = 16
+    COMPLAINT_CLOSED = 17
+    CLOSED = 18
+
+
+class Cause(IntEnum):
+    """Why a request was opened, as far as clocks care."""
+
+    OTHER = 0
+    NO_AUTOREPLY = 1
+    TRANSFER = 2
+
+
+class Release(IntEnum):
+    """How a request ended, as far as clocks care."""
+
+    OTHER = 0
+    CLOSED = 1
+    TRANSFERRED = 2
+    QUEUE_FULL = 3
+
+
+class Ignored(IntEnum):
+    """Groups of the reasons of ``message.ignored``: what they do to the clocks that its message would start."""
+
+    OTHER = 0  # superseded, shadow, reasons of a later release: as if there were an answer
+    HUMAN = 1  # human_owned, waiting: an agent's turn
+    SILENT = 2  # empty, duplicate_text, cooldown: nothing to answer
+
+
+class Metric(IntEnum):
+    INSTANT_REPLY = 0
+    AGENT_RESPONSE = 1
+    NEXT_RESPONSE = 2
+    TRANSFER_RESPONSE = 3
+    RESOLUTION = 4
+    COMPLAINT_CLOSURE = 5
+
+
+METRICS: Final = tuple(metric.name.lower() for metric in Metric)
+"""Names on the wire, by ``Metric``."""
+
+
+class End(IntEnum):
+    """State of a clock in the fold, and of what was told of it. ``OPEN`` of what was told: nothing stands."""
+
+    OPEN = 0
+    MET = 1
+    BREACHED = 2
+    CANCELLED = 3
+
+
+class Reason(Enum):
+    """Why a clock was cancelled or a breach retracted; the words of the contract."""
+
+    CLOSED = "closed"
+    QUEUE_FULL = "queue_full"
+    LATE_EVENT = "late_event"
+
+
+Key = tuple[int, ...]
+"""Where a fact stands in the fold; see ``policy.order``."""
+
+
+class Fact(Struct, array_like=True, gc=False):
+    """One record that counts, without its texts.
+
+    ``ref``, ``who``, ``extra`` and ``number`` mean, by kind: message id, tier, channel, 1 if it was met in hands
+    (RECEIVED); in_reply_to, agent (ANSWERED, BOT_SENT); – , – , –, priority (HANDOVER); request, –, –, priority (QUEUED,
+    REQUEUED); assignment, agent, request (ASSIGNED, OFFERED, ACCEPTED, WITHDRAWN, RELEASED); –, agent (TRANSFER, CLOSED);
+    complaint id (COMPLAINT_*).
+    """
+
+    kind: int
+    at: int
+    """Event time."""
+    topic: int
+    """0 conversations, 1 replies, 2 routing: the sequence in which topics stand at one instant."""
+    offset: int
+    broker_at: int
+    ref: str = ""
+    who: str = ""
+    extra: str = ""
+    number: int = 0
+    since: int = 0
+    """``waiting_since``, where the kind has one."""
+    code: int = 0
+    """``Cause`` or ``Release``."""
+    shop: str = ""
+    """Its own shop, where it was read before any message of the conversation."""
+    key: Key = ()
+
+
+class Terms(Struct, frozen=True):
+    """The target of one clock and where it comes from."""
+
+    target_us: int
+    target_s: float
+    policy_id: str
+    version: int
+    calendar: str
+    """Name of the calendar; empty: always open."""
+    hours: Hours
+    pausable: bool
+    thresholds: tuple[float, ...]
+
+
+class Case(NamedTuple):
+    """What rows of the SLA document ask about."""
+
+    tier: str
+    channel: str
+    """Empty where no message stated one."""
+    priority: int
+
+
+class TermsBook(Protocol):
+    """The configuration, as the fold asks for it."""
+
+    def find(self, shop: str, metric: Metric, case: Case, at: int, broker_at: int) -> Terms | None:
+        """The terms of a clock of this metric that starts at ``at``; None where there is no target."""
+
+    def hours(self, shop: str, calendar: str, at: int, broker_at: int) -> Hours:
+        """The calendar of a clock that started at ``at``."""
+
+
+class Clock(Struct, array_like=True, gc=False):
+    """One metric of the conversation, from its start on. ``policy.clock`` changes it; nothing else does."""
+
+    metric: int
+    started_at: int
+    complaint: str
+    shop: str
+    tier: str
+    policy_id: str
+    version: int
+    target_us: int
+    target_s: float
+    calendar: str
+    pausable: bool
+    thresholds: tuple[float, ...]
+    topic: int
+    """Topic, offset and broker timestamp of the record that started it."""
+    offset: int
+    broker_at: int
+
+    spent: int = 0
+    """Counted time up to ``since``."""
+    since: int = 0
+    """Counting since then; -1: held."""
+    due: int = 0
+    """First instant at which counted time reaches the target; 0 while that is unknown (held, with time left)."""
+    runs_on: int = FOREVER
+    """Counted time exceeds the target from directly after this instant: when a breach is."""
+    over: bool = False
+    """Counted time has exceeded the target: nothing that stands later in the fold changes that."""
+    warned: int = 0
+    """Thresholds dealt with, from the first."""
+    warn_at: int = FOREVER
+    by: str = ""
+    """transfer_response: who transferred."""
+    request: str = ""
+    """transfer_response: the request whose ``queued`` started it."""
+
+    end: int = End.OPEN
+    ended_at: int = 0
+    elapsed: int = 0
+    """Counted time when it was met."""
+    agent: str = ""
+    reason: str = ""
+    end_topic: int = 0
+    end_offset: int = -1
+
+
+class Told(Struct, array_like=True, gc=False):
+    """What ``sla.v1`` was last told of a clock, enough to take it back, and how often each type was used."""
+
+    metric: int
+    started_at: int
+    complaint: str
+    shop: str
+    tier: str
+    policy_id: str
+    version: int
+    target_s: float
+    calendar: str
+    end: int = End.OPEN
+    due: int = 0
+    target_us: int = 0
+    met_at: int = 0
+    agent: str = ""
+    warnings: tuple[float, ...] = ()
+    met: int = 0
+    breached: int = 0
+    cancelled: int = 0
+    retracted: int = 0
+
+
+class Walk(Struct, array_like=True):
+    """Where the fold stands. Everything is of the *place* reached, not of the time at which records were read."""
+
+    place: int = 0
+    live: bool = False
+    """Opened by a message, not closed since."""
+    owner: str = ""
+    owner_assignment: str = ""
+    """Empty: he owns by a message alone."""
+    owner_request: str = ""
+    offer: str = ""
+    """The open offer's assignment."""
+    offer_agent: str = ""
+    offer_request: str = ""
+    requests: list[str] = field(default_factory=list)
+    """Queued and not released."""
+    bridged: bool = False
+    """Between a hand-over or a transfer and the request that follows."""
+    ended_requests: set[str] = field(default_factory=set)
+    ended_assignments: set[str] = field(default_factory=set)
+    held: bool = False
+    tier: str = ""
+    channel: str = ""
+    priority: int = 50
+    transfers: dict[int, str] = field(default_factory=dict)
+    """Instant → who asked for a transfer then."""
+    transferred_by: str = ""
+    owners: list[tuple[int, str]] = field(default_factory=list)
+    """Place → owner from there on."""
+    clocks: list[Clock | None] = field(default_factory=lambda: [None] * 5)
+    """The open clock of each metric but complaint_closure."""
+    complaints: dict[str, Clock] = field(default_factory=dict)
+    """The open clocks of complaint_closure."""
+    last_start: list[int] = field(default_factory=lambda: [-(2**62)] * 5)
+    """Places only grow in a walk, so "at the started_at of an ended one" is "at that of the last"."""
+    complaint_starts: dict[str, int] = field(default_factory=dict)
+
+
+class State(Struct, array_like=True):
+    """One conversation."""
+
+    seen: Seen = field(default_factory=Seen)
+    shop: str = ""
+    """That of its first ``message.received`` in the log."""
+    facts: list[Fact] = field(default_factory=list)
+    """In fold order."""
+    ignored: dict[str, int] = field(default_factory=dict)
+    """Message → ``Ignored``."""
+    requests: set[str] = field(default_factory=set)
+    """Whose first ``queued`` has been read."""
+    orphans: set[str] = field(default_factory=set)
+    """Messages that an answer named before they were read."""
+    refusals: bool = False
+    """A ``queue_full`` has been read."""
+    walk: Walk = field(default_factory=Walk)
+    pending: list[Clock] = field(default_factory=list)
+    """Ended past their target, but the watermark does not yet allow to say so."""
+    told: dict[str, Told] = field(default_factory=dict)
+    wake: int = FOREVER
+
+
+class Word(Enum):
+    """What is said of a clock; the values are event types."""
+
+    WARNING = "sla.warning.v1"
+    MET = "sla.met.v1"
+    BREACHED = "sla.breached.v1"
+    CANCELLED = "sla.cancelled.v1"
+    RETRACTED = "sla.breach_retracted.v1"
+
+
+class Telling(NamedTuple):
+    """One decision: what to say. ``subject`` has the clock's fields, as they stand or as they were told."""
+
+    word: Word
+    about: Clock | Told
+    n: int
+    """The how-manieth of its type about this clock."""
+    due: int
+    agent: str = ""
+    reason: Reason | None = None
+    met_at: int = 0
+    elapsed: int = 0
+    threshold: float = 0.0
+    cause: tuple[int, int] | None = None
+    """(topic, offset) of the record that decided it; None: time did."""

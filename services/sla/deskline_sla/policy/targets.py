@@ -1,0 +1,48 @@
+"""Which target a clock gets (contract §5 *Targets*): the first row that matches and names the metric, else the default."""
+
+from typing import Final, NamedTuple
+
+from deskline.config.documents import SlaCondition, SlaDocument
+from deskline_sla.model import METRICS, Case, Metric
+
+DEFAULT_POLICY: Final = "default"
+"""``policy_id`` of a clock that runs on the contract's default target."""
+
+DEFAULTS: Final[dict[Metric, float]] = {
+    Metric.INSTANT_REPLY: 30.0,
+    Metric.AGENT_RESPONSE: 180.0,
+    Metric.NEXT_RESPONSE: 180.0,
+    Metric.TRANSFER_RESPONSE: 300.0,
+    Metric.RESOLUTION: 0.0,
+    Metric.COMPLAINT_CLOSURE: 48 * 3600.0,
+}
+"""Seconds; 0: no clock."""
+
+ALWAYS_COUNTED: Final = frozenset({Metric.INSTANT_REPLY, Metric.COMPLAINT_CLOSURE})
+"""These count wall time; the others the shop's hours."""
+
+
+class Target(NamedTuple):
+    seconds: float
+    policy_id: str
+
+
+def choose(document: SlaDocument, metric: Metric, case: Case) -> Target | None:
+    """None: no clock."""
+    name = METRICS[metric]
+    target = Target(DEFAULTS[metric], DEFAULT_POLICY)
+    for row in document.policies:
+        if name in row.targets and matches(row.when, case):
+            target = Target(row.targets[name] or 0.0, row.policy_id)
+            break
+    return target if target.seconds > 0 else None
+
+
+def matches(when: SlaCondition, case: Case) -> bool:
+    """An absent condition matches everything; where no message stated a channel, only an absent one does."""
+    return (
+        (when.tiers is None or case.tier in when.tiers)
+        and (when.channels is None or case.channel in when.channels)
+        and (when.min_priority is None or case.priority >= when.min_priority)
+        and (when.max_priority is None or case.priority <= when.max_priority)
+    )

@@ -1,0 +1,83 @@
+"""The configuration as the fold asks for it: the SLA document and the calendar in force at a clock's start.
+
+What was chosen is remembered per document, by identity: a version never changes once it is in the book.
+"""
+
+from typing import Final
+
+from deskline.calendars import ALWAYS, Hours
+from deskline.clock import SECOND
+from deskline.config.book import ConfigBook
+from deskline.config.documents import Calendar, CalendarsDocument, SlaDocument
+from deskline_sla.model import METRICS, Case, Metric, Terms
+from deskline_sla.policy.targets import ALWAYS_COUNTED, choose
+
+# Tier and channel come from outside and may be anything: beyond this the memory starts anew. A shop has tens.
+_REMEMBERED: Final = 10_000
+
+_Choice = tuple[Metric, Case, int, int]
+
+
+class ConfiguredTerms:
+    """``deskline_sla.model.TermsBook`` over a ``ConfigBook``."""
+
+    def __init__(self, book: ConfigBook) -> None:
+        self.book = book
+        self._terms: dict[_Choice, tuple[object, object, Terms | None]] = {}
+        """choice and identities of the documents → (the documents, so that the identities stay theirs; the answer)"""
+        self._hours: dict[int, tuple[Calendar, Hours]] = {}
+
+    def find(self, shop: str, metric: Metric, case: Case, at: int, broker_at: int) -> Terms | None:
+        sla = self.book.at(shop, "sla", at, broker_at)
+        calendars = None if metric in ALWAYS_COUNTED else self.book.calendars(shop, at, broker_at)
+        key = (metric, case, id(sla), id(calendars))
+        known = self._terms.get(key)
+        if known is None:
+            document = sla.document
+            assert isinstance(document, SlaDocument)
+            terms = self._choose(document, calendars, metric, case, sla.version)
+            if len(self._terms) >= _REMEMBERED:
+                self._terms.clear()
+            known = self._terms[key] = (sla, calendars, terms)
+        return known[2]
+
+    def hours(self, shop: str, calendar: str, at: int, broker_at: int) -> Hours:
+        return self._compiled(self.book.calendars(shop, at, broker_at), calendar)
+
+    def _choose(
+        self,
+        document: SlaDocument,
+        calendars: CalendarsDocument | None,
+        metric: Metric,
+        case: Case,
+        version: int,
+    ) -> Terms | None:
+        target = choose(document, metric, case)
+        if target is None:
+            return None
+        target_us = round(target.seconds * SECOND)
+        if target_us <= 0:
+            return None
+        calendar, hours = "", ALWAYS
+        if calendars is not None:
+            wanted = document.calendar
+            # A calendar that this version of the calendars does not have: the shop's own hours, rather than none.
+            calendar = wanted if wanted is not None and wanted in calendars.calendars else calendars.default
+            hours = self._compiled(calendars, calendar)
+        return Terms(
+            target_us=target_us,
+            target_s=target.seconds,
+            policy_id=target.policy_id,
+            version=version,
+            calendar=calendar,
+            hours=hours,
+            pausable=METRICS[metric] in document.pause_on_hold,
+            thresholds=tuple(sorted(document.warnings)),
+        )
+
+    def _compiled(self, calendars: CalendarsDocument, name: str) -> Hours:
+        calendar = calendars.calendars[name]
+        known = self._hours.get(id(calendar))
+        if known is None:
+            known = self._hours[id(calendar)] = (calendar, Hours.of(calendar))
+        return known[1]
