@@ -1,0 +1,152 @@
+"""Rule 6: the last word told of each clock is the fold's, and no breach was false or missing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from tests.checker.fold import Clock, Fold
+from tests.checker.log import Conversation, View
+from tests.checker.records import SECOND, SLA, Event, Violation
+from tests.checker.validity import parse_time
+
+_OUTCOMES = ("sla.breached", "sla.met", "sla.cancelled", "sla.breach_retracted")
+
+
+def clocks(view: View) -> Iterator[Violation]:
+    for conversation in view.conversations.values():
+        yield from _conversation(view, conversation)
+
+
+def _conversation(view: View, conversation: Conversation) -> Iterator[Violation]:
+    settings = view.settings
+    fold = Fold(conversation, view.configuration, settings.end_at - settings.lateness)
+    told: dict[str, list[Event]] = defaultdict(list)
+    for event in conversation.of(SLA, *_OUTCOMES):
+        told[event.data["clock_id"]].append(event)
+    yield from _warnings(conversation)
+    matched: set[tuple[str, int, str]] = set()
+    by_start: dict[tuple[str, int], list[Clock]] = defaultdict(list)
+    for folded in fold.clocks:
+        by_start[folded.metric, folded.started_at].append(folded)
+    for clock_id, events in told.items():
+        data = events[0].data
+        # Two complaints opened in one instant are told apart by order alone: the events do not name them.
+        possible = [
+            clock for clock in by_start[data["metric"], parse_time(data["started_at"])] if clock.key not in matched
+        ]
+        clock = possible[0] if possible else None
+        if clock is not None:
+            matched.add(clock.key)
+        yield from _sequence(clock_id, events)
+        yield from _last_word(view, clock_id, events, clock)
+        if clock is not None:
+            yield from _false_breaches(view, events, clock)
+    for folded in fold.clocks:
+        if folded.key not in matched:
+            yield from _missing(view, conversation, folded)
+
+
+def _name(clock_id: str, event: Event) -> str:
+    return f"{event.data['metric']} of {event.subject} started {event.data['started_at']} ({clock_id})"
+
+
+def _warnings(conversation: Conversation) -> Iterator[Violation]:
+    seen: set[tuple[str, float]] = set()
+    for event in conversation.of(SLA, "sla.warning"):
+        key = (event.data["clock_id"], event.data["threshold"])
+        if key in seen:
+            yield Violation("6", "warned_twice", _name(event.data["clock_id"], event), event.where)
+        seen.add(key)
+
+
+def _sequence(clock_id: str, events: list[Event]) -> Iterator[Violation]:
+    breached: str | None = None
+    last: tuple[object, ...] | None = None
+    for event in events:
+        if event.type == "sla.breached.v1":
+            if breached is not None:
+                yield Violation("6", "two_breaches_without_retraction", _name(clock_id, event), event.where)
+            breached = event.where
+            if event.data["breached_at"] != event.data["due_at"]:
+                yield Violation("6", "breached_at_is_not_due_at", _name(clock_id, event), event.where)
+        elif event.type == "sla.breach_retracted.v1":
+            if breached is None:
+                yield Violation("6", "retracted_without_breach", _name(clock_id, event), event.where)
+            breached = None
+        elif breached is not None:
+            yield Violation("6", "outcome_over_a_breach", f"{_name(clock_id, event)}: {event.type}", event.where)
+            breached = None
+        data = event.data
+        word = (event.type, data["due_at"], data["target_s"], data.get("met_at"), data.get("reason"))
+        if word == last:
+            yield Violation("6", "told_twice", f"{_name(clock_id, event)}: {event.type}", event.where)
+        last = word
+
+
+def _last_word(view: View, clock_id: str, events: list[Event], clock: Clock | None) -> Iterator[Violation]:
+    last = events[-1]
+    data = last.data
+    silent = last.type == "sla.breach_retracted.v1" or (
+        last.type == "sla.cancelled.v1" and data["reason"] == "late_event"
+    )
+    if clock is None:
+        if not silent:
+            yield Violation("6", "no_such_clock", f"{_name(clock_id, last)}: {last.type}", last.where)
+        return
+    if clock.state == "open":
+        # Told between the instant to which this fold looks and the reading of sla.v1 that followed it.
+        soon = clock.runs_on_at <= view.settings.end_at + 2 * SECOND
+        if not silent and not (last.type == "sla.breached.v1" and soon):
+            yield Violation("6", "clock_is_open", f"{_name(clock_id, last)}: {last.type}", last.where)
+        return
+    if silent and not _due_to_be_told(view, clock):
+        return
+    if last.type != f"sla.{clock.state}.v1":
+        what = f"{_name(clock_id, last)}: told {last.type}, by the fold {clock.state}"
+        yield Violation("6", "last_word", f"{what} at {_decided(clock)}", last.where)
+        return
+    told = (parse_time(data["due_at"]), data["target_s"])
+    if told != (clock.due_at, clock.terms.target_s):
+        what = f"{_name(clock_id, last)}: due_at {told[0] - clock.due_at:+d} µs, target {told[1]}"
+        yield Violation("6", "last_word_terms", f"{what} for {clock.terms.target_s}", last.where)
+    elif clock.state == "met":
+        met = parse_time(data["met_at"])
+        if met != clock.met_at or abs(data["elapsed_s"] - clock.elapsed / SECOND) > 1e-6:
+            what = f"{_name(clock_id, last)}: met_at {met - clock.met_at:+d} µs, elapsed_s {data['elapsed_s']}"
+            yield Violation("6", "last_word_terms", f"{what} for {clock.elapsed / SECOND}", last.where)
+    elif clock.state == "cancelled" and data["reason"] != clock.reason:
+        yield Violation("6", "last_word_terms", f"{_name(clock_id, last)}: {data['reason']}", last.where)
+
+
+def _decided(clock: Clock) -> str:
+    return clock.decided_by.where if clock.decided_by is not None else "its due time"
+
+
+def _due_to_be_told(view: View, clock: Clock) -> bool:
+    """Whether the fold's outcome must have been told by now."""
+    if not view.settings.caught_up:
+        return False
+    told_from = clock.runs_on_at + view.settings.lateness
+    if clock.decided_by is not None:
+        told_from = clock.decided_by.broker_at
+        if clock.state == "breached":
+            told_from = max(told_from, clock.runs_on_at + view.settings.lateness)
+    return max(told_from, clock.starter.broker_at) <= view.settings.settled_at
+
+
+def _missing(view: View, conversation: Conversation, clock: Clock) -> Iterator[Violation]:
+    if clock.state != "open" and _due_to_be_told(view, clock):
+        what = f"{clock.metric} of {conversation.subject} is {clock.state} by {_decided(clock)}"
+        yield Violation("6", "not_told", what, clock.starter.where)
+
+
+def _false_breaches(view: View, events: list[Event], clock: Clock) -> Iterator[Violation]:
+    if clock.state not in ("met", "cancelled") or clock.decided_by is None:
+        return
+    if clock.decided_by.broker_at > clock.runs_on_at + view.settings.lateness:
+        return
+    for event in events:
+        if event.type == "sla.breached.v1" and parse_time(event.data["due_at"]) == clock.due_at:
+            what = f"{_name(event.data['clock_id'], event)}: {_decided(clock)} was there in time"
+            yield Violation("6", "false_breach", what, event.where)
