@@ -1,0 +1,98 @@
+"""``deskline autoreply``: run the service. ``deskline autoreply try``: what would answer this text, and why."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deskline.clock import now_us, parse_rfc3339, rfc3339
+from deskline.config.book import ConfigBook
+from deskline.config.documents import DEFAULT_SHOP, AutoreplyRule
+from deskline.config.loading import load_directory
+from deskline.errors import UsageError
+from deskline.service import run
+from deskline.text import fold
+from deskline_autoreply.app import build
+from deskline_autoreply.policy.rules import Asked, Compiled
+from deskline_autoreply.versions import Versions
+
+app = typer.Typer(no_args_is_help=False, help="One outcome for every customer's message.")
+
+
+@app.callback(invoke_without_command=True)
+def serve(context: typer.Context) -> None:
+    """Run the autoreply service."""
+    if context.invoked_subcommand is None:
+        run("autoreply", build)
+
+
+@app.command(name="try")
+def try_(
+    text: Annotated[str, typer.Argument(help="What the customer writes.")],
+    config: Annotated[Path, typer.Option(help="Directory of the configuration: one folder per shop.")],
+    *,
+    shop: Annotated[
+        str, typer.Option(help="The shop's id; one without a folder of its own runs on _default.")
+    ] = DEFAULT_SHOP,
+    at: Annotated[str | None, typer.Option(help="When, as 2026-11-25T03:30:00+08:00. Without: now.")] = None,
+    tier: Annotated[str, typer.Option(help="The customer's tier.")] = "regular",
+    channel: Annotated[str, typer.Option(help="The channel.")] = "web",
+    entry_point: Annotated[str | None, typer.Option(help="The entry point.")] = None,
+    language: Annotated[str | None, typer.Option(help="The language that the gateway states.")] = None,
+    later: Annotated[bool, typer.Option("--later", help="Not the first message of the conversation.")] = False,
+    attachment: Annotated[bool, typer.Option("--attachment", help="The message has an attachment.")] = False,
+) -> None:
+    """Show which rule answers a text, and why the rules before it do not. Needs no running service."""
+    moment = now_us() if at is None else _instant(at)
+    book = ConfigBook()
+    for shop_id, documents in load_directory(config).shops.items():
+        for kind, document in documents.items():
+            book.install(shop_id, kind, document)
+    versions = Versions(book)
+    _, rules = versions.rules(shop, moment, moment)
+    is_open = versions.is_open(shop, moment, moment)
+    asked = Asked(
+        text=fold(text),
+        is_open=is_open,
+        first_message=not later,
+        attachment=attachment,
+        tier=tier,
+        channel=channel,
+        entry_point=entry_point,
+        language=language,
+    )
+    typer.echo(f"shop {shop} at {rfc3339(moment)}: {'open' if is_open else 'closed'}")
+    for line in explain(rules, asked):
+        typer.echo(line)
+
+
+def explain(rules: Compiled, asked: Asked) -> list[str]:
+    """Line by line: the rules that were passed over, then what is said. Without a conversation: nobody owns, none is open."""
+    if not asked.text and not asked.attachment:
+        return ["ignored: empty (nothing visible and no attachment)"]
+    lines: list[str] = []
+    decided: AutoreplyRule | None = None
+    for rule, failed in rules.explain(asked):
+        if failed is None:
+            decided = rule
+        else:
+            lines.append(f"  {rule.rule_id}: not met: {failed}")
+    if rules.shadow:
+        lines.append("the shop is in shadow: nothing below is sent, the outcome is message.ignored (shadow)")
+    reply, handover = (None, rules.fallback) if decided is None else (decided.reply, decided.handover)
+    lines.append(f"decides: {'the fallback' if decided is None else decided.rule_id}")
+    if reply is not None:
+        lines.append(f"reply ({reply.kind}): {reply.text}")
+    if handover is not None:
+        details = [f"reason {handover.reason}", f"priority {handover.priority}"]
+        details += [f"skills {', '.join(handover.skills)}"] if handover.skills else []
+        details += [f"flags {', '.join(handover.flags)}"] if handover.flags else []
+        lines.append(f"hand-over: {'; '.join(details)}")
+    return lines
+
+
+def _instant(text: str) -> int:
+    try:
+        return parse_rfc3339(text)
+    except ValueError as error:
+        raise UsageError(f"--at {text}: {error}; write for example 2026-11-25T09:30:00+08:00") from None

@@ -1,0 +1,235 @@
+"""One unit of work of one conversation: gather the facts, decide each message in log order, apply.
+
+``Autoreply`` is a ``deskline.conversations.Folding``. The engine gives the routing records of a unit before the
+conversation records, so ``positions[routing.v1]`` is how far routing.v1 had been read at every decision of the unit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, assert_never
+
+import msgspec
+import structlog
+
+from deskline import ids
+from deskline.clock import parse_rfc3339, rfc3339
+from deskline.duplicates import Seen
+from deskline.events.models import HandoverRequested, MessageIgnored, ReplyIssued
+from deskline.events.wire import encode, new
+from deskline.records import CONVERSATIONS, REPLIES, ROUTING, Event, Output
+from deskline.text import fold
+from deskline_autoreply.model import Answered, Decision, HandedOver, Ignore, Ignored
+from deskline_autoreply.policy import history as facts
+from deskline_autoreply.policy import requests as routing
+from deskline_autoreply.policy.border import Message, decide
+from deskline_autoreply.policy.history import History
+from deskline_autoreply.policy.requests import Requests
+from deskline_autoreply.policy.rules import Asked
+from deskline_autoreply.versions import Versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from deskline.config.book import ConfigBook
+    from deskline.config.documents import Reply
+    from deskline.conversations import Context
+
+log = structlog.get_logger(__name__)
+
+SOURCE: Final = "/deskline/autoreply"
+RECEIVED: Final = "message.received.v1"
+# Contract §5: sla and this service take a customer without a tier as regular.
+_NO_TIER: Final = "regular"
+
+
+class State(msgspec.Struct):
+    """What is kept of a conversation."""
+
+    seen: Seen = msgspec.field(default_factory=Seen)
+    history: History = msgspec.field(default_factory=History)
+    requests: Requests = msgspec.field(default_factory=Requests)
+
+
+class Autoreply:
+    """``count(decision)`` is called once for every decision (metrics); a redone unit decides again."""
+
+    name = "autoreply"
+    topics: tuple[str, ...] = (ROUTING, CONVERSATIONS)
+    state = State
+
+    def __init__(self, config: ConfigBook, count: Callable[[Decision], None]) -> None:
+        self._versions = Versions(config)
+        self._count = count
+
+    def fresh(self, subject: str) -> State:  # noqa: ARG002
+        return State()
+
+    def due(self, state: State) -> int | None:  # noqa: ARG002
+        """Nothing happens by time alone: silence is the router's to judge."""
+        return None
+
+    def settle(self, now: int, event: Event) -> bool:
+        """Whether this record must wait until routing.v1 of its lane has been read to its end (contract §4, *Silence*).
+
+        ``now`` is that of the unit that would decide it.
+        """
+        if event.type != RECEIVED:
+            return False
+        durations = self._versions.durations(event.data.shop_id, event.at, event.broker_at)
+        return max(now, event.at) - event.broker_at > durations.limits.patience
+
+    def advance(self, subject: str, state: State, events: Sequence[Event], context: Context) -> list[Output]:
+        outputs: list[Output] = []
+        for event in events:
+            if not state.seen.first(event):
+                continue
+            if event.topic == ROUTING:
+                _follow_routing(state.requests, event)
+            elif event.type == RECEIVED:
+                self._answer(subject, state, event, context, outputs)
+            else:
+                _follow_conversation(state.history, event)
+        return outputs
+
+    def _answer(self, subject: str, state: State, event: Event, context: Context, outputs: list[Output]) -> None:
+        # gather
+        data, history = event.data, state.history
+        shop = history.shop = history.shop or data.shop_id
+        at, broker_at = event.at, event.broker_at
+        version, rules = self._versions.rules(shop, at, broker_at)
+        durations = self._versions.durations(shop, at, broker_at)
+        text = fold(data.text)
+        turn, written = facts.arrive(history, data.message_id, at, facts.digest(text))
+        asked = Asked(
+            text=text,
+            is_open=rules.needs_hours and self._versions.is_open(shop, at, broker_at),
+            first_message=not history.opened_at,
+            attachment=bool(data.attachments),
+            tier=data.customer.tier or _NO_TIER,
+            channel=data.channel,
+            entry_point=data.entry_point,
+            language=data.language,
+        )
+        time = max(context.now, at)
+        # decide
+        message = Message(subject, turn, broker_at, written, asked)
+        decision = decide(message, history, state.requests, rules, durations.limits, time=time)
+        # apply
+        facts.remember(history, turn, decision, time)
+        self._count(decision)
+        common = {"shop_id": shop, "rules_version": version, "routing_offset": context.positions[ROUTING]}
+        outputs += _Telling(subject, event, common, time, time + durations.deliver_by).outputs(decision)
+
+
+class _Telling:
+    """A decision as events."""
+
+    __slots__ = ("common", "deliver_by", "event", "subject", "time")
+
+    def __init__(self, subject: str, event: Event, common: dict[str, Any], time: int, deliver_by: int) -> None:
+        self.subject, self.event, self.common, self.time, self.deliver_by = subject, event, common, time, deliver_by
+
+    def outputs(self, decision: Decision) -> list[Output]:
+        match decision:
+            case Answered(reply=reply, rule_id=rule_id):
+                return [self._reply(reply, rule_id, handover=False)]
+            case HandedOver(reply=reply, rule_id=rule_id):
+                holding = [] if reply is None else [self._reply(reply, rule_id, handover=True)]
+                return [*holding, self._handover(decision)]
+            case Ignored(reason=reason):
+                if reason is Ignore.SHADOW:
+                    self._record(decision)
+                message_id = self.event.data.message_id
+                data = new(MessageIgnored, **self.common, message_id=message_id, reason=reason.value)
+                return [self._output("message.ignored.v1", message_id, data)]
+            case _:
+                assert_never(decision)
+
+    def _reply(self, reply: Reply, rule_id: str | None, *, handover: bool) -> Output:
+        reply_id = ids.reply_id(self.subject, self.event.data.message_id)
+        data = new(
+            ReplyIssued,
+            **self.common,
+            reply_id=reply_id,
+            in_reply_to=self.event.data.message_id,
+            text=reply.text,
+            kind=reply.kind,
+            handover=handover,
+            deliver_by=rfc3339(self.deliver_by),
+            rule_id=rule_id,
+            entry_id=reply.entry_id,
+        )
+        return self._output("reply.issued.v1", reply_id, data)
+
+    def _handover(self, decision: HandedOver) -> Output:
+        message_id = self.event.data.message_id
+        data = new(
+            HandoverRequested,
+            **self.common,
+            message_id=message_id,
+            waiting_since=rfc3339(decision.waiting_since),
+            reason=decision.reason.value,
+            skills=decision.skills,
+            language=self.event.data.language,
+            priority=decision.priority,
+            flags=decision.flags,
+        )
+        return self._output("handover.requested.v1", message_id, data)
+
+    def _output(self, event_type: str, thing: str, data: Any) -> Output:
+        value = encode(
+            event_type,
+            id=ids.event_id(self.subject, event_type, thing),
+            source=SOURCE,
+            subject=self.subject,
+            time=self.time,
+            data=data,
+        )
+        return Output(REPLIES, self.subject.encode(), value, self.event.coordinates)
+
+    def _record(self, decision: Ignored) -> None:
+        would = decision.instead_of
+        log.info(
+            "shadow",
+            subject=self.subject,
+            message_id=self.event.data.message_id,
+            would=type(would).__name__,
+            reason=would.reason.value if would is not None else None,
+            rule_id=None if would is None or isinstance(would, Ignored) else would.rule_id,
+            rules_version=self.common["rules_version"],
+        )
+
+
+def _follow_conversation(history: History, event: Event) -> None:
+    """Everything in conversations.v1 that bears on later messages; what is not named here does not."""
+    data, at = event.data, event.at
+    match event.type:
+        case "message.sent.v1":
+            if data.author.kind == "agent":
+                facts.speak(history, data.author.id, at, data.in_reply_to)
+        case "assignment.accepted.v1":
+            facts.accept(history, data.assignment_id, data.agent_id, at, event.broker_at)
+        case "transfer.requested.v1":
+            facts.transfer(history, data.by_agent_id, at)
+        case "complaint.opened.v1":
+            facts.complain(history, event.id, at)
+        case "conversation.closed.v1":
+            facts.close(history, at)
+        case _:
+            pass
+
+
+def _follow_routing(requests: Requests, event: Event) -> None:
+    data, at = event.data, event.at
+    requests.read_at = event.broker_at
+    match event.type:
+        case "conversation.queued.v1":
+            routing.queue(requests, data, at, parse_rfc3339(data.waiting_since))
+        case "conversation.assigned.v1":
+            routing.assign(requests, data, at)
+        case "assignment.expired.v1" | "assignment.revoked.v1":
+            routing.take_back(requests, data, at)
+        case "conversation.released.v1":
+            routing.release(requests, data, at)
+        case _:
+            pass

@@ -1,0 +1,127 @@
+"""What autoreply can decide about a message, and the tables that say when. Plain values, nothing else.
+
+The contract's border (§4) is here as data: ``IGNORED_FIRST`` is its order of reasons to ignore, ``OUTCOMES`` what becomes
+of what the rules want, given whether a request is open that nobody owns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from deskline.config.documents import Reply
+
+SECOND: Final = 1_000_000
+
+# Contract §4: the same text within this is a slip of the finger or impatience ...
+SAME_TEXT_US: Final = 60 * SECOND
+# ... and later than that, up to this, a question that the answer did not answer.
+REPEATED_US: Final = 30 * 60 * SECOND
+
+
+class Ignore(StrEnum):
+    """Reasons of ``message.ignored``, in the contract's order: the first that applies is given."""
+
+    SUPERSEDED = "superseded"
+    EMPTY = "empty"
+    HUMAN_OWNED = "human_owned"
+    SHADOW = "shadow"
+    DUPLICATE_TEXT = "duplicate_text"
+    COOLDOWN = "cooldown"
+    WAITING = "waiting"
+
+
+class Reason(StrEnum):
+    """Reasons of ``handover.requested``."""
+
+    NO_MATCH = "no_match"
+    LOW_CONFIDENCE = "low_confidence"
+    RULE = "rule"
+    COMPLAINT = "complaint"
+    ASKED_FOR_HUMAN = "asked_for_human"
+    REPEATED_QUESTION = "repeated_question"
+    SENSITIVE = "sensitive"
+    ATTACHMENT = "attachment"
+
+
+URGENT: Final = frozenset({Reason.COMPLAINT, Reason.ASKED_FOR_HUMAN, Reason.SENSITIVE, Reason.ATTACHMENT})
+"""The reasons for which a message is handed over although a request is open already."""
+
+NOT_WAITING: Final = frozenset({Ignore.EMPTY, Ignore.DUPLICATE_TEXT, Ignore.COOLDOWN})
+"""A message ignored for one of these does not make the customer wait (``waiting_since``)."""
+
+STILL_TRUE: Final = frozenset({"queue_notice", "off_hours", "emergency"})
+"""Kinds of reply that may go with the hand-over of a message older than ``reply_max_age_s``."""
+
+
+class Wish(StrEnum):
+    """What the rules want done with a message, before the border."""
+
+    ANSWER = "answer"
+    HAND_OVER = "hand_over"
+    HAND_OVER_URGENTLY = "hand_over_urgently"
+    HOLD = "hold"
+    """A holding reply and a hand-over."""
+    HOLD_URGENTLY = "hold_urgently"
+
+
+class Outcome(StrEnum):
+    """The four shapes of §4."""
+
+    REPLY = "reply"
+    HANDOVER = "handover"
+    BOTH = "both"
+    IGNORED = "ignored"
+
+
+OUTCOMES: Final[dict[tuple[bool, Wish], Outcome]] = {
+    # (a request is open and nobody owns the conversation, what the rules want) → what becomes of it
+    (False, Wish.ANSWER): Outcome.REPLY,
+    (False, Wish.HAND_OVER): Outcome.HANDOVER,
+    (False, Wish.HAND_OVER_URGENTLY): Outcome.HANDOVER,
+    (False, Wish.HOLD): Outcome.BOTH,
+    (False, Wish.HOLD_URGENTLY): Outcome.BOTH,
+    (True, Wish.ANSWER): Outcome.REPLY,
+    (True, Wish.HAND_OVER): Outcome.IGNORED,  # waiting
+    (True, Wish.HAND_OVER_URGENTLY): Outcome.HANDOVER,
+    (True, Wish.HOLD): Outcome.IGNORED,  # waiting: a holding reply tells nothing new to one who waits
+    (True, Wish.HOLD_URGENTLY): Outcome.BOTH,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """``reply.issued`` with ``handover`` false."""
+
+    reply: Reply
+    rule_id: str
+    reason: Wish = Wish.ANSWER
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """``handover.requested``; with a ``reply``, a holding reply as well."""
+
+    reason: Reason
+    waiting_since: int
+    skills: tuple[str, ...]
+    priority: int
+    flags: tuple[str, ...]
+    rule_id: str | None
+    reply: Reply | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """``message.ignored``."""
+
+    reason: Ignore
+    silent: bool = False
+    """Superseded because the router took the message's silence for a request: it waits in that request."""
+    instead_of: Answered | HandedOver | Ignored | None = None
+    """In a shop in shadow: what would have been sent."""
+
+
+Decision = Answered | HandedOver | Ignored

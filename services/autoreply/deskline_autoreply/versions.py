@@ -1,0 +1,78 @@
+"""What a configuration version means to autoreply, compiled once: rules, hours, durations.
+
+Keyed by the document object itself, which ``ConfigBook`` makes once per version; shops that run on ``_default`` share one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar, cast
+
+from deskline.calendars import Hours
+from deskline.config.documents import CalendarsDocument, LimitsDocument, RulesDocument
+from deskline_autoreply.policy.border import Limits
+from deskline_autoreply.policy.rules import Compiled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from deskline.config.book import ConfigBook
+
+D = TypeVar("D")
+C = TypeVar("C")
+
+# Versions in use at a time: a few per shop. A compiled calendar takes some 100 kB, so not many more than are in use.
+_MOST: Final = 2_000
+
+
+class _PerDocument(Generic[D, C]):
+    def __init__(self, compile_: Callable[[D], C]) -> None:
+        self._compile = compile_
+        self._known: dict[int, tuple[D, C]] = {}
+
+    def of(self, document: D) -> C:
+        known = self._known.get(id(document))
+        if known is None:
+            if len(self._known) >= _MOST:
+                self._known.clear()
+            # The document is kept beside the result, so its id is not given to another object.
+            known = self._known[id(document)] = (document, self._compile(document))
+        return known[1]
+
+
+class Durations(NamedTuple):
+    """The shop's limits, µs."""
+
+    limits: Limits
+    deliver_by: int
+
+
+class Versions:
+    """The compiled documents in force at an instant."""
+
+    def __init__(self, config: ConfigBook) -> None:
+        self._config = config
+        self._rules = _PerDocument(Compiled)
+        self._hours = _PerDocument(_hours)
+        self._durations = _PerDocument(_durations)
+
+    def rules(self, shop: str, at: int, broker_at: int) -> tuple[int, Compiled]:
+        """(version, rules)."""
+        version = self._config.at(shop, "rules", at, broker_at)
+        return version.version, self._rules.of(cast("RulesDocument", version.document))
+
+    def is_open(self, shop: str, at: int, broker_at: int) -> bool:
+        return self._hours.of(self._config.calendars(shop, at, broker_at)).is_open(at)
+
+    def durations(self, shop: str, at: int, broker_at: int) -> Durations:
+        return self._durations.of(self._config.limits(shop, at, broker_at))
+
+
+def _hours(document: CalendarsDocument) -> Hours:
+    return Hours.of(document.calendars[document.default])
+
+
+def _durations(document: LimitsDocument) -> Durations:
+    return Durations(
+        Limits(patience=round(document.patience_s * 1e6), reply_max_age=round(document.reply_max_age_s * 1e6)),
+        deliver_by=round(document.deliver_by_s * 1e6),
+    )
