@@ -1,0 +1,283 @@
+"""A directory of configuration → validated documents, or everything that is wrong with it, with file, line and column.
+
+``<directory>/<shop>/<document>.yaml``; the folder ``_default`` must be there. A document that ``_default`` lacks is all
+defaults; one that another shop lacks is ``_default``'s. The directory is taken or refused as a whole: documents refer to
+each other, and half a configuration is one that nobody wrote. Hidden files and a README.md at the top are passed over;
+any other name is refused, because a misspelt file would silently do nothing.
+
+What spans documents is checked here: one capacity per person in all shops, names of calendars. What is allowed but
+can hardly be meant (a skill that nobody in the shop has, a rule behind one that matches everything) is a warning.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path as FilePath
+from typing import Final, NamedTuple, cast, get_args
+
+from pydantic import ValidationError
+
+from deskline.config.documents import (
+    DEFAULT_SHOP,
+    DOCUMENTS,
+    AgentsDocument,
+    CalendarsDocument,
+    Document,
+    DocumentKind,
+    RoutingCondition,
+    RoutingDocument,
+    RulesDocument,
+    SlaDocument,
+    body_of,
+    default_document,
+)
+from deskline.config.explain import findings
+from deskline.config.yaml_source import MAX_BYTES, Path, Source, read
+from deskline.errors import UsageError
+
+KINDS: Final[tuple[DocumentKind, ...]] = get_args(DocumentKind)
+
+MAX_BODY_BYTES: Final = 4 * 1024 * 1024 - 16 * 1024
+"""A record of shops.v1 has at most 4 MiB; the envelope and the body's escapes of a JSON string need far less than the rest."""
+_MAX_SHOP_ID: Final = 128
+_MAX_PROBLEMS: Final = 200
+"""Nobody reads more at once; a file of another program would give thousands."""
+
+
+class Problem(NamedTuple):
+    """One mistake, or one warning. ``line`` and ``column`` count from 1; 0 where it concerns the file as a whole."""
+
+    file: str
+    line: int
+    column: int
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{where}: {self.field}: {self.message}" if self.field else f"{where}: {self.message}"
+
+
+class ConfigurationError(UsageError):
+    """The directory was refused."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = sorted(problems)[:_MAX_PROBLEMS]
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class Configuration(NamedTuple):
+    """What a directory says. ``_default`` has every document, other shops those that they have of their own."""
+
+    shops: Mapping[str, Mapping[DocumentKind, Document]]
+    warnings: list[Problem]
+
+
+@dataclass
+class _Shop:
+    shop_id: str
+    documents: dict[DocumentKind, Document] = field(default_factory=dict)
+    sources: dict[DocumentKind, Source] = field(default_factory=dict)
+
+    def file(self, kind: DocumentKind) -> str:
+        return f"{self.shop_id}/{kind}.yaml"
+
+    def problem(self, kind: DocumentKind, path: Path, message: str, *, at_key: bool = False) -> Problem:
+        source = self.sources.get(kind)
+        line, column = source.place(path, key=at_key) if source is not None else (0, 0)
+        return Problem(self.file(kind), line, column, _dotted(path), message)
+
+
+def load_directory(directory: FilePath) -> Configuration:
+    """Raises ``ConfigurationError`` with everything that is wrong."""
+    problems: list[Problem] = []
+    shops = [_load_shop(folder, problems) for folder in _shop_folders(directory, problems)]
+    by_id = {shop.shop_id: shop for shop in shops}
+    if DEFAULT_SHOP not in by_id:
+        problems.append(
+            Problem(
+                DEFAULT_SHOP, 0, 0, "", "this folder is missing; shops without a configuration of their own run on it"
+            )
+        )
+    else:
+        problems += _across(by_id)
+    if problems:
+        raise ConfigurationError(problems)
+    default = by_id[DEFAULT_SHOP]
+    for kind in KINDS:
+        default.documents.setdefault(kind, default_document(kind))
+    warnings = [warning for shop in shops for warning in _warnings(shop, default)]
+    return Configuration({shop.shop_id: shop.documents for shop in shops}, sorted(warnings))
+
+
+def _shop_folders(directory: FilePath, problems: list[Problem]) -> Iterator[FilePath]:
+    if not directory.is_dir():
+        raise ConfigurationError([Problem(str(directory), 0, 0, "", "there is no such directory")])
+    for entry in sorted(directory.iterdir()):
+        if entry.name.startswith(".") or entry.name == "README.md":
+            continue
+        wrong = _wrong_shop_id(entry.name) if entry.is_dir() else "not a folder of a shop; move it into one, or away"
+        if wrong:
+            problems.append(Problem(_printable(entry.name), 0, 0, "", wrong))
+        else:
+            yield entry
+
+
+def _wrong_shop_id(name: str) -> str | None:
+    if not name.isprintable():
+        return "the name of a folder is the shop's id; this one holds characters that cannot be printed"
+    if name != name.strip() or len(name) > _MAX_SHOP_ID:
+        return f"a shop's id has at most {_MAX_SHOP_ID} characters and no blank at its ends"
+    if name.startswith("_") and name != DEFAULT_SHOP:
+        return f"ids that begin with _ are kept for {DEFAULT_SHOP}; rename the folder"
+    return None
+
+
+def _printable(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _load_shop(folder: FilePath, problems: list[Problem]) -> _Shop:
+    shop = _Shop(folder.name)
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        kind = cast("DocumentKind", entry.stem)
+        if entry.suffix != ".yaml" or kind not in DOCUMENTS or not entry.is_file():
+            problems.append(Problem(f"{folder.name}/{_printable(entry.name)}", 0, 0, "", _wrong_file(entry)))
+            continue
+        problems += _load_document(shop, kind, entry)
+    return shop
+
+
+def _wrong_file(entry: FilePath) -> str:
+    if entry.suffix in {".yml", ".json"} and entry.stem in DOCUMENTS:
+        return f"rename it to {entry.stem}.yaml"
+    close = get_close_matches(entry.name, [f"{kind}.yaml" for kind in KINDS], n=1)
+    guess = f"did you mean {close[0]}?" if close else f"the files are {', '.join(f'{kind}.yaml' for kind in KINDS)}"
+    return f"no document of the configuration has this name; {guess}"
+
+
+def _load_document(shop: _Shop, kind: DocumentKind, file: FilePath) -> list[Problem]:
+    try:
+        with file.open("rb") as stream:
+            source = read(stream.read(MAX_BYTES + 1))
+    except OSError as error:
+        return [Problem(shop.file(kind), 0, 0, "", f"cannot be read: {error.strerror}")]
+    shop.sources[kind] = source
+    if source.mistakes:
+        return [
+            Problem(shop.file(kind), *mistake.place, _dotted(mistake.path), mistake.message)
+            for mistake in source.mistakes
+        ]
+    document, problems = _validate(shop, kind, source)
+    if document is not None:
+        shop.documents[kind] = document
+    return problems
+
+
+def _validate(shop: _Shop, kind: DocumentKind, source: Source) -> tuple[Document | None, list[Problem]]:
+    try:
+        # As JSON, because strict JSON admits what strict Python would not (dates as text, lists as tuples).
+        document = DOCUMENTS[kind].model_validate_json(_json(source.value), strict=True)
+    except ValidationError as error:
+        return None, [
+            shop.problem(kind, finding.path, finding.message, at_key=finding.at_key)
+            for finding in findings(kind, error)
+        ]
+    size = len(body_of(document))
+    if kind != "rules" and size > MAX_BODY_BYTES:
+        message = f"the document has {size} bytes as JSON; the most is {MAX_BODY_BYTES}"
+        return None, [Problem(shop.file(kind), 0, 0, "", message)]
+    return document, []
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+def _dotted(path: Path) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+# --- what spans documents -------------------------------------------------------------------------------------------
+
+
+def _across(shops: Mapping[str, _Shop]) -> Iterator[Problem]:
+    yield from _capacities(shops)
+    for shop in shops.values():
+        yield from _calendar_names(shop, shops[DEFAULT_SHOP])
+
+
+def _capacities(shops: Mapping[str, _Shop]) -> Iterator[Problem]:
+    """An agent is one person with one capacity in all shops (contract §3)."""
+    stated: dict[str, tuple[int, str]] = {}
+    for shop in shops.values():
+        document = cast("AgentsDocument | None", shop.documents.get("agents"))
+        for index, agent in enumerate(document.agents if document is not None else ()):
+            place = f"{shop.file('agents')}:{shop.sources['agents'].place(('agents', index)).line}"
+            capacity, first = stated.setdefault(agent.agent_id, (agent.capacity, place))
+            if capacity != agent.capacity:
+                message = (
+                    f"agent {agent.agent_id!r} has the capacity {agent.capacity} here and {capacity} in {first}; "
+                    "an agent is one person with one capacity in all shops: write the same"
+                )
+                yield shop.problem("agents", ("agents", index, "capacity"), message)
+
+
+def _calendar_names(shop: _Shop, default: _Shop) -> Iterator[Problem]:
+    """``sla.calendar`` names a calendar of the shop; where the shop takes one of the two documents from ``_default``,
+    the pair that it then runs on must fit too.
+    """
+    own_sla, own_calendars = shop.documents.get("sla"), shop.documents.get("calendars")
+    if own_sla is None and own_calendars is None:
+        return
+    for kind in ("sla", "calendars"):
+        if kind in shop.sources and kind not in shop.documents:
+            return  # refused already; its names are not known
+    sla = cast("SlaDocument", own_sla or default.documents.get("sla") or SlaDocument())
+    calendars = cast(
+        "CalendarsDocument", own_calendars or default.documents.get("calendars") or default_document("calendars")
+    )
+    if sla.calendar is None or sla.calendar in calendars.calendars:
+        return
+    known = ", ".join(sorted(calendars.calendars))
+    if own_sla is not None:
+        where = "here" if own_calendars is not None else f"in {default.file('calendars')}"
+        yield shop.problem("sla", ("calendar",), f"no calendar is named {sla.calendar!r}; {where} there are {known}")
+    else:
+        message = f"{default.file('sla')}, which this shop runs on, needs a calendar {sla.calendar!r}; add it"
+        yield shop.problem("calendars", ("calendars",), message)
+
+
+def _warnings(shop: _Shop, default: _Shop) -> Iterator[Problem]:
+    agents = cast("AgentsDocument", shop.documents.get("agents") or default.documents["agents"]).agents
+    skills = {skill for agent in agents for skill in agent.skills}
+    groups = {group for agent in agents for group in agent.groups}
+    rules = cast("RulesDocument | None", shop.documents.get("rules"))
+    if rules is not None and "rules" in shop.sources:
+        handovers = [(("rules", index, "handover"), rule.handover) for index, rule in enumerate(rules.rules)]
+        for path, handover in [*handovers, (("fallback",), rules.fallback)]:
+            for index, skill in enumerate(handover.skills if handover is not None else ()):
+                if skill not in skills:
+                    message = f"no agent of this shop has the skill {skill!r}; such a request waits for a later step"
+                    yield shop.problem("rules", (*path, "skills", index), message)
+    routing = cast("RoutingDocument | None", shop.documents.get("routing"))
+    if routing is None or "routing" not in shop.sources:
+        return
+    everything = next((r.rule_id for r in routing.rules if r.when == RoutingCondition()), None)
+    behind = False
+    for index, rule in enumerate(routing.rules):
+        if behind:
+            message = f"never used: the rule {everything!r} before it matches everything"
+            yield shop.problem("routing", ("rules", index), message)
+        behind = behind or rule.when == RoutingCondition()
+        for number, step in enumerate(rule.steps):
+            for place, group in enumerate(step.groups or ()):
+                if group not in groups:
+                    here: Path = ("rules", index, "steps", number, "groups", place)
+                    yield shop.problem("routing", here, f"no agent of this shop is in the group {group!r}")
