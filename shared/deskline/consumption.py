@@ -29,6 +29,7 @@ few milliseconds after the watermark allows it. **Lanes** follow the Kafka group
 
 import asyncio
 import contextlib
+import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,7 +43,7 @@ from aiokafka.errors import KafkaError
 from deskline import lane_store
 from deskline.clock import SECOND, now_us
 from deskline.errors import FatalError, StaleError, TransientError
-from deskline.events.deadletters import failed_letter
+from deskline.events.deadletters import describe, failed_letter
 from deskline.events.wire import decode
 from deskline.kafka import Ends, Publisher, group_consumer, to_record
 from deskline.lanes import Lane, plan_lanes
@@ -531,8 +532,8 @@ class Engine:
             topic=record.topic,
             partition=record.partition,
             offset=record.offset,
-            error=type(error).__name__,
-            exc_info=error,
+            error=describe(error),
+            frames=traceback.format_tb(error.__traceback__),
         )
         letter = failed_letter(record, error, service=self.consumer.name, topic_prefix=self.settings.topic_prefix)
         await self._unit([(lane, [record], [decoded])], {}, letter=letter)
@@ -682,7 +683,7 @@ class Engine:
             await self._unit([], due)
         except _NOT_THE_RECORD:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - see above: one defect must not stop the others
             self.consumer.aborted()
             if len(due) > 1:
                 items = list(due.items())
@@ -691,7 +692,13 @@ class Engine:
                 await self._fire_due(dict(items[middle:]))
                 return
             ((subject, lane),) = due.items()
-            log.error("timer failed; tried again in a minute", subject=subject, lane=lane, exc_info=error)
+            log.error(
+                "timer failed; tried again in a minute",
+                subject=subject,
+                lane=lane,
+                error=describe(error),
+                frames=traceback.format_tb(error.__traceback__),
+            )
             self._metrics.failed.labels(self.consumer.name).inc()
             await lane_store.postpone(await self._connected(), lane, subject, now_us() + 60 * SECOND)
 

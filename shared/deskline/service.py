@@ -11,6 +11,7 @@ import contextlib
 import json
 import signal
 import sys
+import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ from deskline.config.book import ConfigBook
 from deskline.config_feed import ConfigFeed
 from deskline.consumption import Engine
 from deskline.errors import DesklineError, FatalError
+from deskline.events.deadletters import describe
 from deskline.kafka import Ends
 from deskline.metrics import EngineMetrics
 from deskline.records import Record
@@ -157,8 +159,9 @@ async def _main(name: str, build: Build, settings: ServiceSettings, *, needs_con
     except TimeoutError:
         log.error("stopping took too long; what is left is taken over by the next owner")
         code = 1
-    except Exception:
-        log.exception("stopped by a defect")
+    except Exception as error:  # noqa: BLE001 - the last line: whatever it is, say where, and exit with 1
+        # The stack, not the text of the error: it may quote what a customer wrote.
+        log.error("stopped by a defect", error=describe(error), frames=traceback.format_tb(error.__traceback__))
         code = 1
     finally:
         server.should_exit = True

@@ -161,9 +161,8 @@ class Bench:
             yield engine
         finally:
             engine.stop()
-            await asyncio.wait([task], timeout=20)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            async with asyncio.timeout(20):
+                await task
             await ends.stop()
 
 
