@@ -8,6 +8,7 @@ machine and carry the contract's precision exactly; ``datetime`` appears only at
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 SECOND: Final = 1_000_000
@@ -67,8 +68,14 @@ def parse_rfc3339(text: str) -> int:
 
 def rfc3339(us: int) -> str:
     """``2026-11-25T03:30:00.123456Z``: UTC, always six fractional digits (contract, preamble)."""
-    moment = _EPOCH + timedelta(microseconds=us)
-    return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    seconds, fraction = divmod(us, SECOND)
+    return f"{_second(seconds)}.{fraction:06d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    """Times that are written lie close together: nearly all of a unit of work are of a few seconds."""
+    return (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()
 
 
 def to_datetime(us: int) -> datetime:
