@@ -316,7 +316,7 @@ def _probe(folder: Path) -> Binaries | None:
     if not (folder / "initdb").exists():
         return None
     try:
-        words = [folder / "postgres", "--version"]
+        words = [str(folder / "postgres"), "--version"]
         answer = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)  # noqa: S603
     except (OSError, subprocess.SubprocessError):
         return None

@@ -60,6 +60,7 @@ class OwnedProcess:
         user: str | None = None,
         any_path: bool = False,
         death_signal: Signals | None = None,
+        cwd: Path | None = None,
     ) -> "OwnedProcess":
         """Start ``command`` with its output appended to ``log``.
 
@@ -76,12 +77,17 @@ class OwnedProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                cwd=log.parent,
+                cwd=cwd or log.parent,
                 env=None if env is None else dict(env),
             )
-        process = psutil.Process(child.pid)
-        write_atomically(pid_file, json.dumps({"pid": child.pid, "started": process.create_time()}))
-        return cls(pid_file, process, child)
+        return cls(pid_file, cls.note(pid_file, child.pid), child)
+
+    @staticmethod
+    def note(pid_file: Path, pid: int) -> psutil.Process:
+        """Write the pid file of a process."""
+        process = psutil.Process(pid)
+        write_atomically(pid_file, json.dumps({"pid": pid, "started": process.create_time()}))
+        return process
 
     @property
     def exit_code(self) -> int | None:

@@ -1,0 +1,5 @@
+"""``python -m deskline``."""
+
+from deskline.cli import main
+
+main()
