@@ -1,0 +1,57 @@
+"""The composition root of the router."""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from deskline.errors import TransientError
+from deskline.postgres import TRANSIENT, connect
+from deskline.records import AGENTS
+from deskline.service import Runtime
+from deskline.settings import ServiceSettings
+from deskline_router.feed import AgentFeed
+from deskline_router.handler import Router
+from deskline_router.metrics import Metrics
+from deskline_router.store import Store
+
+log = structlog.get_logger(__name__)
+
+_LOOK_S: Final = 0.02
+"""How often the router looks whether it should act although no record has come. In memory; costs nothing."""
+_ENDS_S: Final = 0.2
+"""How often the ends of ``agents.v1`` are asked for: well below the half second that an assignment needs."""
+_BACK_OFF_S: Final = 0.5
+
+
+async def build(runtime: Runtime) -> Router:
+    store = Store()
+    feed = AgentFeed(runtime.poke)
+    start = await _applied(store, runtime.settings)
+    feed.reader = runtime.broadcast(AGENTS, feed.on_records, start=start, interval_s=_ENDS_S)
+    router = Router(store, runtime.config, feed, Metrics(runtime.registry))
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            if router.wants_unit():
+                runtime.poke()
+
+    runtime.background.append(watch)
+    return router
+
+
+async def _applied(store: Store, settings: ServiceSettings) -> dict[int, int]:
+    """How far ``agents.v1`` is applied: earlier statuses need not be read again."""
+    while True:
+        try:
+            connection = await connect(settings, "router")
+            try:
+                offsets = (await store.look(connection)).agent_offsets
+            finally:
+                await connection.close()
+        except (*TRANSIENT, TransientError) as error:
+            log.warning("waiting for the database", error=type(error).__name__)
+            await asyncio.sleep(_BACK_OFF_S)
+        else:
+            return {partition: offset for partition, offset in enumerate(offsets) if offset}

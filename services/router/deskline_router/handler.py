@@ -1,0 +1,313 @@
+"""Gather, decide, apply: one unit of work of the router (``deskline.work.Consumer``).
+
+Gather takes the conversations of the unit, and, if something may be decided, the lock, what others changed since, and
+the statuses of agents. ``policy.decide`` decides. Apply writes conversations, then everything shared in one statement.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from deskline.clock import DAY, SECOND
+from deskline.config.book import ConfigBook
+from deskline.postgres import Connection
+from deskline.records import CONVERSATIONS, REPLIES, SLA
+from deskline.state_store import StateStore, due_conversations
+from deskline.work import Tx, Work
+from deskline_router.catalog import BookCatalog
+from deskline_router.feed import STALE_AFTER, AgentFeed, Taken
+from deskline_router.metrics import Metrics
+from deskline_router.model import Conversation, Input
+from deskline_router.policy import Unit, World, decide
+from deskline_router.policy.agents import grace_ends
+from deskline_router.policy.conversation import HANDLERS, due
+from deskline_router.store import Core, LogRow, Owner, Store
+from deskline_router.telling import id_of, output, read
+
+_LOG_KEPT: Final = 8 * DAY
+"""The log is for replays of recent days; a day more than the age at which event times are no longer believed."""
+_RETRY: Final = 50_000
+"""µs: a grace that the lane's watermark allows but that of ``agents.v1`` does not yet is looked at again so soon."""
+_CACHED: Final = 50_000
+# Types that can change no request and no agent, unless a case below says so.
+_QUIET: Final = frozenset({"message.received.v1", "message.sent.v1", "reply.issued.v1"})
+
+
+class _Shared(NamedTuple):
+    """The locked part of a unit's snapshot."""
+
+    core: Core
+    statuses: Taken
+    watermark: int
+    fresh: bool
+
+
+class Router:
+    """``deskline.work.Consumer``."""
+
+    name = "router"
+    topics = (CONVERSATIONS, REPLIES, SLA)
+    shared_outbox = True
+
+    def __init__(self, store: Store, book: ConfigBook, feed: AgentFeed, metrics: Metrics) -> None:
+        self.world: World
+        self._store = store
+        self._catalog = BookCatalog(book)
+        self._feed = feed
+        self._metrics = metrics
+        self._states = StateStore(Conversation, _CACHED)
+        self._lanes: frozenset[int] = frozenset()
+        self._offsets: list[int] | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin with an empty mirror: what is in memory is not what is in the database."""
+        self.world = World(self._catalog)
+        self._version = -1
+        self._owners: dict[str, Owner] | None = None
+        self._told_orphans: dict[str, int] = {}
+        self._offsets = None
+        self._metrics.world = self.world
+
+    # --- one unit -----------------------------------------------------------------------------------------------
+
+    async def process(self, tx: Tx, work: Work) -> None:
+        # gather
+        events = [
+            (event.partition, read(event))
+            for event in work.events
+            if event.topic == CONVERSATIONS or event.type in HANDLERS
+        ]
+        keys = dict.fromkeys((lane, item.event.subject) for lane, item in events)
+        keys.update(dict.fromkeys((lane, subject) for subject, lane in work.due.items()))
+        states = await self._states.load(tx.connection, keys)
+        world = self.world
+        world.conversations = {key[1]: states.get(key) or Conversation() for key in keys}
+        if self._catalog.move_to(work.now):
+            world.pending_shops.update(world.queues)
+        shared = None
+        if self._may_decide(events, work):
+            shared = await self._gather_shared(tx, work)
+        elif not keys:
+            await self._sync(tx, await self._store.look(tx.connection))
+        # decide
+        unit = Unit(now=work.now, events=events, due=work.due, watermarks=work.watermarks)
+        if shared is not None:
+            unit = unit._replace(
+                statuses=shared.statuses.changes, agents_watermark=shared.watermark, agents_fresh=shared.fresh
+            )
+        decide(world, unit)
+        # apply
+        lanes = {subject: lane for lane, subject in keys}
+        await self._apply_conversations(tx, lanes)
+        if shared is not None:
+            await self._apply_shared(tx, work, unit, shared)
+        elif world.dirty_requests or world.dirty_agents:
+            raise AssertionError("a unit without the lock decided about a request")
+
+    def _may_decide(self, events: Iterable[tuple[int, Input]], work: Work) -> bool:
+        """False where only conversations' own state can change: then others need not wait for this unit."""
+        if work.due or self.world.pending_shops or self._feed.waiting:
+            return True
+        return any(self._may_decide_by(item) for _, item in events)
+
+    def _may_decide_by(self, item: Input) -> bool:
+        event = item.event
+        if event.type not in HANDLERS:
+            return False
+        if event.type not in _QUIET:
+            return True
+        if event.type == "message.received.v1":
+            # An outcome read before its message may be silence.
+            return bool(self.world.conversations[event.subject].early)
+        if event.type == "message.sent.v1":
+            return bool(event.data.author.kind == "agent")
+        return item.stated is not None and event.broker_at > item.stated
+
+    async def _gather_shared(self, tx: Tx, work: Work) -> _Shared:
+        core = await self._store.lock(tx.connection)
+        await self._sync(tx, core)
+        # The watermark first: everything up to it is in the feed.
+        watermark = self._feed.watermark
+        statuses = self._feed.take(core.agent_offsets)
+        fresh = statuses.complete and watermark >= work.now - STALE_AFTER
+        return _Shared(core, statuses, watermark, fresh)
+
+    async def _sync(self, tx: Tx, core: Core) -> None:
+        """Bring the mirror up to what others have committed."""
+        if core.version == self._version:
+            return
+        changed = await self._read(tx.connection, core)
+        for subject in changed:
+            request = self.world.requests.get(subject)
+            if request is not None and request.due is not None and request.lane in self._lanes:
+                tx.next_due(request.lane, request.due)
+
+    async def _read(self, connection: Connection, core: Core) -> list[str]:
+        world = self.world
+        agents, requests, whole = await self._store.changes(connection, core, self._version)
+        if whole and world.requests:
+            self._forget()
+            world = self.world
+        for agent in agents:
+            world.put_agent(agent)
+        for request in requests:
+            world.put_request(request)
+        self._version = core.version
+        return [request.subject for request in requests]
+
+    # --- apply --------------------------------------------------------------------------------------------------
+
+    async def _apply_conversations(self, tx: Tx, lanes: Mapping[str, int]) -> None:
+        world = self.world
+        changed = []
+        for subject in world.dirty_conversations:
+            conversation, lane = world.conversations[subject], lanes[subject]
+            instant = due(conversation)
+            if instant is not None:
+                tx.next_due(lane, instant)
+            changed.append((lane, subject, instant, conversation))
+        await self._states.save(tx.connection, changed)
+        owners = await self._known_owners(tx.connection)
+        moved: dict[str, tuple[int, Owner | None]] = {}
+        for lane, subject, _, conversation in changed:
+            owner = None
+            if conversation.owner is not None:
+                owner = Owner(lane, conversation.owner, conversation.shop_id or "")
+            if owners.get(subject) != owner:
+                moved[subject] = (lane, owner)
+        await self._store.save_owners(tx.connection, moved)
+        for subject, (_, owner) in moved.items():
+            if owner is None:
+                del owners[subject]
+            else:
+                owners[subject] = owner
+
+    async def _apply_shared(self, tx: Tx, work: Work, unit: Unit, shared: _Shared) -> None:
+        world = self.world
+        outputs = []
+        for emission in world.emissions:
+            identity = id_of(emission)
+            outputs.append(identity)
+            tx.emit(emission.lane, output(emission, identity))
+        for request in world.dirty_requests.values():
+            if request.due is not None and request.lane in self._lanes:
+                tx.next_due(request.lane, request.due)
+        for lane, instant in self._graces(self._lanes, {}).items():
+            tx.next_due(lane, instant)
+        moved = shared.statuses.offsets != list(shared.core.agent_offsets)
+        if not (world.dirty_requests or world.dirty_agents or moved):
+            return
+        core = shared.core._replace(version=shared.core.version + 1, agent_offsets=shared.statuses.offsets)
+        log = LogRow(
+            now=work.now,
+            inputs=[*shared.statuses.ranges, *_ranges(work)],
+            timers=list(work.due.items()),
+            watermarks=work.watermarks,
+            agents_watermark=unit.agents_watermark,
+            agents_fresh=unit.agents_fresh,
+            outputs=outputs,
+        )
+        agents = [world.agents[agent_id] for agent_id in world.dirty_agents]
+        await self._store.apply(tx.connection, core, agents, list(world.dirty_requests.values()), log)
+        await self._store.purge(tx.connection, core, work.now - _LOG_KEPT)
+        self._version = core.version
+        self._offsets = core.agent_offsets
+
+    # --- timers -------------------------------------------------------------------------------------------------
+
+    async def due(
+        self, connection: Connection, watermarks: Mapping[int, int], limit: int
+    ) -> tuple[Mapping[str, int], Mapping[int, int]]:
+        """Patience of messages, offers and steps of requests, grace of agents who are offline."""
+        found, remaining = await due_conversations(connection, watermarks, limit)
+        more, later = await self._store.due(connection, watermarks, limit)
+        if self._version < 0:
+            await self._read(connection, await self._store.look(connection))
+        await self._known_owners(connection)
+        due = found | more
+        graces = self._graces(watermarks, due if limit else {}, fire=bool(limit))
+        for instants in (later, graces):
+            for lane, instant in instants.items():
+                remaining[lane] = min(instant, remaining.get(lane, instant))
+        return due, remaining
+
+    def _graces(
+        self, lanes: Iterable[int] | Mapping[int, int], fire_into: dict[str, int], *, fire: bool = False
+    ) -> dict[int, int]:
+        """lane → earliest end of a grace. With ``fire``, subjects whose grace is over go into ``fire_into`` instead.
+
+        The engine calls when the lane's watermark is there; the grace is over when that of ``agents.v1`` is.
+        """
+        upto = self._feed.watermark
+        earliest: dict[int, int] = {}
+        for subject, lane, since, instant in self._waiting_graces():
+            if lane not in lanes:
+                continue
+            if fire and instant <= upto:
+                fire_into[subject] = lane
+                self._told_orphans[subject] = since
+                continue
+            at = max(instant, lanes[lane] + _RETRY) if fire and isinstance(lanes, Mapping) else instant
+            earliest[lane] = min(at, earliest.get(lane, at))
+        return earliest
+
+    def _waiting_graces(self) -> Iterable[tuple[str, int, int, int]]:
+        """(subject, lane, offline since, end of the grace) of what agents who are offline hold or own."""
+        world = self.world
+        away = {agent_id: agent.offline_since for agent_id, agent in world.agents.items() if agent.offline_since}
+        for agent_id, since in away.items():
+            for subject in world.live.get(agent_id, ()):
+                request = world.requests[subject]
+                ends = grace_ends(world, request)
+                if ends is not None and since is not None:
+                    yield subject, request.lane, since, ends
+        if not away or not self._owners:
+            return
+        for subject, owner in self._owners.items():
+            since = away.get(owner.agent_id)
+            if since is not None and self._told_orphans.get(subject) != since:
+                grace_s = self._catalog.shop(owner.shop_id).limits.offline_grace_s
+                yield subject, owner.lane, since, since + round(grace_s * SECOND)
+
+    async def _known_owners(self, connection: Connection) -> dict[str, Owner]:
+        if self._owners is None:
+            self._owners = await self._store.owners(connection, self._lanes)
+        return self._owners
+
+    # --- life of a unit -----------------------------------------------------------------------------------------
+
+    def committed(self) -> None:
+        self._states.committed()
+        if self._offsets is not None:
+            self._feed.applied(self._offsets)
+        self._metrics.told(self.world.emissions)
+        self.world.begin(self.world.now)
+
+    def aborted(self) -> None:
+        self._states.aborted()
+        self._forget()
+
+    def lanes_changed(self, lanes: frozenset[int]) -> None:
+        self._states.keep(lanes)
+        self._lanes = lanes
+        self._owners = None
+        self._told_orphans = {}
+        # Whoever had these lanes may have left something unmatched.
+        self.world.pending_shops.update(self.world.queues)
+
+    def wants_unit(self) -> bool:
+        """Somebody may be assigned, or statuses be applied, although no record of a lane has come."""
+        if self._feed.waiting:
+            return True
+        return bool(self.world.pending_shops) and self._feed.watermark >= self.world.now - STALE_AFTER
+
+
+def _ranges(work: Work) -> list[tuple[str, int, int, int]]:
+    """The records of the unit as (topic, partition, from, to), in the order in which they counted."""
+    found: list[tuple[str, int, int, int]] = []
+    for record in work.records:
+        if found and found[-1][:2] == (record.topic, record.partition):
+            found[-1] = (record.topic, record.partition, found[-1][2], record.offset + 1)
+        else:
+            found.append((record.topic, record.partition, record.offset, record.offset + 1))
+    return found

@@ -1,0 +1,45 @@
+"""What the router shows beside the engine's own figures. Children are looked up once."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from deskline_router.model import Emission, Status, Told
+from deskline_router.policy import World
+
+
+class Metrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.world: World | None = None
+        told = Counter("deskline_router_told", "Events told, committed.", ["type"], registry=registry)
+        self._told: Final = {kind: told.labels(kind.value) for kind in Told}
+        gauges = {
+            "deskline_router_waiting_requests": ("Requests without an assignment, all shops.", self._waiting),
+            "deskline_router_last_step_requests": (
+                "Of those, requests at their last step: nothing will be relaxed any more.",
+                self._last_step,
+            ),
+            "deskline_router_live_assignments": ("Offered or held assignments, all agents.", self._live),
+            "deskline_router_online_agents": ("Agents who are online.", self._online),
+        }
+        for name, (text, read) in gauges.items():
+            Gauge(name, text, registry=registry).set_function(read)
+
+    def told(self, emissions: Iterable[Emission]) -> None:
+        for emission in emissions:
+            self._told[emission.type].inc()
+
+    def _waiting(self) -> float:
+        return sum(len(queue.order) for queue in self.world.queues.values()) if self.world else 0
+
+    def _last_step(self) -> float:
+        if self.world is None:
+            return 0
+        return sum(not request.live and request.step_until is None for request in self.world.requests.values())
+
+    def _live(self) -> float:
+        return sum(agent.load for agent in self.world.agents.values()) if self.world else 0
+
+    def _online(self) -> float:
+        return sum(agent.status is Status.ONLINE for agent in self.world.agents.values()) if self.world else 0

@@ -1,0 +1,257 @@
+"""What the router knows and what it says, as plain values. Times are µs since the epoch; nothing here does I/O.
+
+A *place* orders a conversation's messages where times tie: twice the event time, plus one for a message that stands
+directly after the one it answers (contract §3). "Later than" is always a comparison of places.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+
+from deskline.config.documents import Agent as AgentConfig
+from deskline.config.documents import LimitsDocument, RoutingDocument
+from deskline.duplicates import Seen
+from deskline.records import Event
+
+SECOND: Final = 1_000_000
+NEVER: Final = -(2**62)
+"""Before every event time and every place."""
+DEFAULT_PRIORITY: Final = 50
+
+
+def place(at: int) -> int:
+    return 2 * at
+
+
+class State(StrEnum):
+    NONE = "none"
+    QUEUED = "queued"
+    OFFERED = "offered"
+    HELD = "held"
+    ENDED = "ended"
+
+
+class Cause(StrEnum):
+    HANDOVER = "handover"
+    NO_AUTOREPLY = "no_autoreply"
+    TRANSFER = "transfer"
+    COMPLAINT = "complaint"
+    MANUAL = "manual"
+
+
+class Status(StrEnum):
+    ONLINE = "online"
+    AWAY = "away"
+    OFFLINE = "offline"
+
+
+class Told(StrEnum):
+    """The events of ``routing.v1``."""
+
+    QUEUED = "conversation.queued.v1"
+    ASSIGNED = "conversation.assigned.v1"
+    EXPIRED = "assignment.expired.v1"
+    REVOKED = "assignment.revoked.v1"
+    RELEASED = "conversation.released.v1"
+
+
+class Fate(StrEnum):
+    """What became of a customer's message, as far as ``replies.v1`` has been read."""
+
+    AWAITING = "awaiting"
+    """No outcome in time so far; its patience runs."""
+    DONE = "done"
+    """Answered by the bot, or nothing to answer; remembered because an agent's message may name it."""
+    COUNTED = "counted"
+    """Handed over, met with silence, or ignored because somebody has or waits for it: if the request ends without
+    an answer to it, it counts as silence."""
+
+
+class Message(msgspec.Struct, array_like=True):
+    """A customer's message that no agent has answered and no close has ended."""
+
+    message_id: str
+    at: int
+    offset: int
+    deadline: int
+    """Broker time up to which an outcome comes in time."""
+    fate: Fate = Fate.AWAITING
+    answered: bool = False
+    """By the bot, this one or a later one: it no longer makes the wait begin earlier."""
+    language: str | None = None
+
+
+class Early(msgspec.Struct, array_like=True):
+    """An outcome that was read before its message."""
+
+    broker_at: int
+    counted: bool
+    silent: bool
+    """It is to be judged as silence at once (ignored, or a reply that came too late to be delivered)."""
+
+
+class Profile(msgspec.Struct, array_like=True):
+    """What the conversation's messages say of the customer and of how he came in."""
+
+    tier: str | None = None
+    total_spend: float | None = None
+    average_order: float | None = None
+    orders: int | None = None
+    dedicated: str | None = None
+    entry_point: str | None = None
+    channel: str | None = None
+
+
+class Conversation(msgspec.Struct):
+    """The private state of one conversation: changed by the owner of its lane only."""
+
+    seen: Seen = msgspec.field(default_factory=Seen)
+    shop_id: str | None = None
+    """The shop of its first ``message.received``; before that None."""
+    profile: Profile = msgspec.field(default_factory=Profile)
+    messages: list[Message] = msgspec.field(default_factory=list)
+    early: dict[str, Early] = msgspec.field(default_factory=dict)
+    last_received: int = NEVER
+    """Event time of the latest customer's message."""
+    last_agent: int = NEVER
+    """Place of the latest agent's message."""
+    last_closed: int = NEVER
+    """Event time of the latest close."""
+    owner: str | None = None
+    """Owner without an assignment; one by assignment is the agent of the held request."""
+    owner_since: int = NEVER
+    openers: list[str] = msgspec.field(default_factory=list)
+    """What has opened a request here, as ``kind:opener``, newest last."""
+    priority: int = DEFAULT_PRIORITY
+    skills: list[str] = msgspec.field(default_factory=list)
+    """Priority and skills of the last request: a transfer by an owner without a request starts from them."""
+
+    @property
+    def open(self) -> bool:
+        return self.last_received > self.last_closed
+
+
+class Request(msgspec.Struct):
+    """One hand-over, from its ``queued`` to its ``released``. Matching changes nothing else, in any instance."""
+
+    request_id: str
+    subject: str
+    lane: int
+    shop_id: str
+    cause: Cause
+    opened_at: int
+    """Event time of the opener: a close earlier than this does not end the request, and no output is before it."""
+    waiting_since: int
+    priority: int
+    skills: list[str]
+    flags: list[str]
+    profile: Profile
+    latest: int
+    """Time of the last event told, at first ``opened_at``: the next is not before it."""
+    language: str | None = None
+    first_agent: str | None = None
+    """The transfer's agent, or the owner without an assignment: the first stage."""
+    first_skills: list[str] | None = None
+    first_grade: str | None = None
+    """The transfer's wishes: the second stage."""
+    transferrer: str | None = None
+    refuses_limit: bool = True
+    """``queue_full`` may end it: not a complaint, not a transfer."""
+    state: State = State.NONE
+    rule_id: str = ""
+    step: int = 0
+    """Index into the request's stages; events show it counted from 1."""
+    step_until: int | None = None
+    seq: int = 0
+    queued_n: int = 0
+    attempt: int = 0
+    agent_id: str | None = None
+    assignment_id: str | None = None
+    accept_by: int | None = None
+    assigned_at: int = 0
+    ever_held: bool = False
+    excluded: dict[str, int] = msgspec.field(default_factory=dict)
+    """Agents not to be offered this request before the instant: they declined it or let it expire."""
+    refused_by: list[str] = msgspec.field(default_factory=list)
+    """Everybody who ever did: chosen last."""
+    told: tuple[int, int, list[str]] | None = None
+    """Step, priority and skills of the last ``queued``."""
+
+    @property
+    def live(self) -> bool:
+        return self.state is State.OFFERED or self.state is State.HELD
+
+    @property
+    def due(self) -> int | None:
+        """When the watermark of its lane lets something happen to it."""
+        if self.state is State.OFFERED:
+            return self.accept_by
+        if self.state is not State.QUEUED:
+            return None
+        instants = list(self.excluded.values())
+        if self.step_until is not None:
+            instants.append(self.step_until)
+        return min(instants, default=None)
+
+
+class Agent(msgspec.Struct):
+    """One person, over all shops."""
+
+    agent_id: str
+    status: Status = Status.OFFLINE
+    status_at: int = NEVER
+    status_offset: int = -1
+    online_id: str | None = None
+    """``id`` of the last ``online`` status."""
+    stated_capacity: int | None = None
+    offline_since: int | None = None
+    seq: int = 0
+    load: int = 0
+    """Live assignments, offers included."""
+    missed: int = 0
+    """Offers missed in a row."""
+    paused: bool = False
+    last_assigned_at: int = 0
+
+
+class Input(NamedTuple):
+    """An event of a lane. ``stated``: the time that its data names (µs): ``waiting_since`` or ``deliver_by``."""
+
+    event: Event
+    stated: int | None = None
+
+
+class Shop(NamedTuple):
+    """A shop's configuration in force at the instant of the decision."""
+
+    shop_id: str
+    routing: RoutingDocument
+    limits: LimitsDocument
+    agents: Mapping[str, AgentConfig]
+    version: int
+
+
+class Catalog(Protocol):
+    """The configuration, for the instant of the unit of work."""
+
+    def shop(self, shop_id: str) -> Shop:
+        """The same object as long as nothing in it has changed."""
+
+    def capacity(self, agent_id: str) -> int | None:
+        """The configured capacity; None for somebody whom no shop lists."""
+
+
+class Emission(NamedTuple):
+    """An event to publish; times in ``data`` are µs."""
+
+    type: Told
+    subject: str
+    lane: int
+    thing: str
+    n: int
+    at: int
+    data: dict[str, Any]
+    source: str | None
+    """Coordinates of the record that it answers; None for a timer."""

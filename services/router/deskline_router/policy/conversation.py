@@ -1,0 +1,437 @@
+"""What a conversation's events mean for its request (contract §3 *Owner*, §4 *The request* and *Silence*). Pure.
+
+Events come in the order in which the lane has them: ``conversations.v1`` before ``replies.v1`` where both are there.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from deskline_router.model import (
+    DEFAULT_PRIORITY,
+    NEVER,
+    SECOND,
+    Cause,
+    Conversation,
+    Early,
+    Fate,
+    Input,
+    Message,
+    Profile,
+    Request,
+    State,
+    Status,
+    place,
+)
+from deskline_router.policy import requests
+from deskline_router.policy.table import Trigger, effect
+from deskline_router.policy.world import World
+
+_COUNTED_REASONS: Final = frozenset({"human_owned", "waiting", "shadow"})
+"""Reasons of ``message.ignored`` with which somebody is trusted to answer; without him they count as silence."""
+_MESSAGES_KEPT: Final = 32
+"""Customer's messages remembered between two answers of agents; of a longer monologue those in the middle are
+forgotten: the first says since when the customer waits, the last is what counts as silence."""
+_EARLY_KEPT: Final = 64
+_RAISED_BY_SLA: Final = 20
+"""What ``raise_priority`` of a clock adds: enough to pass everything of the same rule, not a complaint at 100."""
+
+
+def take(world: World, lane: int, item: Input) -> None:
+    """Apply one event; a duplicate has no effect."""
+    event = item.event
+    conversation = world.conversations[event.subject]
+    if not conversation.seen.first(event):
+        return
+    world.floor, world.source = event.at, event.coordinates
+    world.dirty_conversations.add(event.subject)
+    handle = HANDLERS.get(event.type)
+    if handle is not None:
+        handle(world, conversation, lane, item)
+    world.floor, world.source = NEVER, None
+
+
+# --- who has it -------------------------------------------------------------------------------------------------
+
+
+def owner(world: World, conversation: Conversation, subject: str) -> str | None:
+    """Contract §3, as far as this router has read and decided."""
+    request = world.requests.get(subject)
+    if request is not None and request.ever_held:
+        return request.agent_id if request.state is State.HELD else None
+    return conversation.owner
+
+
+def customer_waits(conversation: Conversation, request: Request) -> bool:
+    """No agent's message is later than the request's opening and the last customer's message."""
+    return conversation.last_agent <= max(place(request.opened_at), place(conversation.last_received))
+
+
+def _shop_of(conversation: Conversation, data: Any) -> str:
+    return conversation.shop_id or str(data.shop_id)
+
+
+# --- conversations.v1 -------------------------------------------------------------------------------------------
+
+
+def _received(world: World, conversation: Conversation, lane: int, item: Input) -> None:
+    event, data = item.event, item.event.data
+    if conversation.shop_id is None:
+        conversation.shop_id = data.shop_id
+    _learn(conversation, data)
+    conversation.last_received = max(conversation.last_received, event.at)
+    early = conversation.early.pop(data.message_id, None)
+    if event.at <= conversation.last_closed or place(event.at) < conversation.last_agent:
+        return  # Superseded, or answered before it was read.
+    limits = world.catalog.shop(conversation.shop_id).limits
+    message = Message(
+        message_id=data.message_id,
+        at=event.at,
+        offset=event.offset,
+        deadline=event.broker_at + round(limits.patience_s * SECOND),
+        language=data.language,
+    )
+    in_time = early is not None and early.broker_at <= message.deadline
+    if early is not None and in_time:
+        message.fate = Fate.COUNTED if early.counted else Fate.DONE
+    conversation.messages.append(message)
+    _forget_old(conversation)
+    if early is not None and early.silent:
+        _ignored_or_stale(world, conversation, event.subject, lane, message)
+
+
+def _learn(conversation: Conversation, data: Any) -> None:
+    """The newest statement of each thing counts."""
+    profile, customer = conversation.profile, data.customer
+    conversation.profile = Profile(
+        tier=_newer(customer.tier, profile.tier),
+        total_spend=_newer(_amount(customer.total_spend), profile.total_spend),
+        average_order=_newer(_amount(customer.average_order), profile.average_order),
+        orders=_newer(customer.order_count, profile.orders),
+        dedicated=_newer(customer.dedicated_agent_id, profile.dedicated),
+        entry_point=_newer(data.entry_point, profile.entry_point),
+        channel=data.channel,
+    )
+
+
+def _newer(stated: Any, known: Any) -> Any:
+    return known if stated is None else stated
+
+
+def _amount(text: str | None) -> float | None:
+    return None if text is None else float(text)
+
+
+def _forget_old(conversation: Conversation) -> None:
+    messages = conversation.messages
+    while len(messages) > _MESSAGES_KEPT:
+        done = (index for index, message in enumerate(messages) if message.fate is Fate.DONE)
+        del messages[next(done, 1)]
+
+
+def _sent(world: World, conversation: Conversation, _lane: int, item: Input) -> None:
+    event, data = item.event, item.event.data
+    if data.author.kind != "agent":
+        return
+    at = _place_of_answer(conversation, event.at, data.in_reply_to)
+    conversation.last_agent = max(conversation.last_agent, at)
+    conversation.messages = [message for message in conversation.messages if place(message.at) >= at]
+    request = world.requests.get(event.subject)
+    if request is not None:
+        if request.agent_id == data.author.id and effect(Trigger.ACCEPT, request.state):
+            requests.accept(world, request)
+    elif conversation.owner is None and conversation.open and event.at > conversation.last_closed:
+        conversation.owner, conversation.owner_since = data.author.id, event.at
+
+
+def _place_of_answer(conversation: Conversation, at: int, in_reply_to: str | None) -> int:
+    if in_reply_to is not None:
+        for message in conversation.messages:
+            if message.message_id == in_reply_to:
+                return max(place(at), place(message.at) + 1)
+    return place(at)
+
+
+def _accepted(world: World, _conversation: Conversation, _lane: int, item: Input) -> None:
+    request = _offer(world, item)
+    if request is not None:
+        requests.accept(world, request)
+
+
+def _declined(world: World, _conversation: Conversation, _lane: int, item: Input) -> None:
+    request = _offer(world, item)
+    if request is not None:
+        requests.put_back(world, request, Trigger.DECLINE)
+
+
+def _offer(world: World, item: Input) -> Request | None:
+    """The open offer that the agent's answer is about; None where by ``routing.v1`` he has none."""
+    request, data = world.requests.get(item.event.subject), item.event.data
+    if request is None or request.state is not State.OFFERED:
+        return None
+    same = request.assignment_id == data.assignment_id and request.agent_id == data.agent_id
+    return request if same else None
+
+
+def _transfer(world: World, conversation: Conversation, lane: int, item: Input) -> None:
+    event, data = item.event, item.event.data
+    if event.at <= conversation.last_closed or owner(world, conversation, event.subject) != data.by_agent_id:
+        return
+    conversation.owner = None
+    request = world.requests.get(event.subject)
+    if request is not None:
+        if effect(Trigger.TRANSFER, request.state) is None:
+            return  # He owned it without an assignment, and it waits for somebody already.
+        requests.end(world, conversation, request, Trigger.TRANSFER)
+    to = data.to
+    skills = list(to.skills) if to is not None and to.skills else list(conversation.skills)
+    opened = _new_request(
+        conversation, event.subject, lane, _shop_of(conversation, data), Cause.TRANSFER, opened_at=event.at
+    )
+    opened.skills, opened.priority = skills, conversation.priority
+    opened.transferrer, opened.refuses_limit = data.by_agent_id, False
+    if request is not None:
+        opened.flags, opened.language = list(request.flags), request.language
+    if to is not None:
+        opened.first_agent, opened.first_grade = to.agent_id, to.grade
+        opened.first_skills = list(to.skills) if to.skills else None
+    requests.open_request(world, conversation, opened, "transfer", event.id)
+
+
+def _complaint_opened(world: World, conversation: Conversation, lane: int, item: Input) -> None:
+    event = item.event
+    request = world.requests.get(event.subject)
+    if request is not None:
+        requests.join(
+            world, conversation, request, skills=[], flags=["complaint"], priority=0, language=None, refusable=False
+        )
+        return
+    opened = _new_request(
+        conversation, event.subject, lane, _shop_of(conversation, event.data), Cause.COMPLAINT, opened_at=event.at
+    )
+    opened.flags, opened.refuses_limit, opened.first_agent = ["complaint"], False, conversation.owner
+    requests.open_request(world, conversation, opened, "complaint", event.id)
+
+
+def _complaint_closed(world: World, conversation: Conversation, lane: int, item: Input) -> None:
+    """It ends a request only in a conversation that is not open: there nothing else would."""
+    request = world.requests.get(item.event.subject)
+    if request is not None and not conversation.open and item.event.at >= request.opened_at:
+        requests.end(world, conversation, request, Trigger.CLOSE)
+        settle(world, conversation, item.event.subject, lane)
+
+
+def _closed(world: World, conversation: Conversation, lane: int, item: Input) -> None:
+    """A close earlier than what opened the request does not end it; so too with an ownership by message."""
+    subject, at = item.event.subject, item.event.at
+    conversation.last_closed = max(conversation.last_closed, at)
+    conversation.messages = [message for message in conversation.messages if message.at > conversation.last_closed]
+    request = world.requests.get(subject)
+    if request is not None and at >= request.opened_at:
+        requests.end(world, conversation, request, Trigger.CLOSE)
+    if conversation.owner is not None and at >= conversation.owner_since:
+        conversation.owner = None
+    settle(world, conversation, subject, lane)
+
+
+# --- replies.v1 -------------------------------------------------------------------------------------------------
+
+
+def _handed_over(world: World, conversation: Conversation, lane: int, item: Input) -> None:
+    event, data = item.event, item.event.data
+    waiting_since = event.at if item.stated is None else item.stated
+    message = _outcome(conversation, item, data.message_id, counted=True)
+    opened_at = waiting_since if message is None else message.at
+    if opened_at <= conversation.last_closed:
+        if message is None:
+            # Not read yet, it may still be later than that close; then it is silence when it is read.
+            conversation.early[data.message_id].silent = True
+        return
+    request = world.requests.get(event.subject)
+    if request is not None:
+        requests.join(
+            world,
+            conversation,
+            request,
+            skills=list(data.skills),
+            flags=list(data.flags),
+            priority=data.priority,
+            language=data.language,
+        )
+    elif not requests.used(conversation, "message", data.message_id):
+        opened = _new_request(
+            conversation, event.subject, lane, _shop_of(conversation, data), Cause.HANDOVER, opened_at=opened_at
+        )
+        opened.waiting_since, opened.priority = waiting_since, data.priority
+        opened.skills, opened.flags = list(dict.fromkeys(data.skills)), list(dict.fromkeys(data.flags))
+        opened.language, opened.first_agent = data.language, conversation.owner
+        requests.open_request(world, conversation, opened, "message", data.message_id)
+
+
+def _replied(world: World, conversation: Conversation, lane: int, item: Input) -> None:
+    event, data = item.event, item.event.data
+    if data.handover:
+        return  # The hand-over that comes with it is the word on the message.
+    stale = item.stated is not None and event.broker_at > item.stated
+    message = _outcome(conversation, item, data.in_reply_to, counted=stale, silent=stale)
+    if message is None:
+        return
+    if stale:
+        _ignored_or_stale(world, conversation, event.subject, lane, message)
+        return
+    for other in conversation.messages:
+        other.answered = other.answered or other.offset <= message.offset
+
+
+def _ignored(world: World, conversation: Conversation, lane: int, item: Input) -> None:
+    data = item.event.data
+    counted = data.reason in _COUNTED_REASONS
+    message = _outcome(conversation, item, data.message_id, counted=counted, silent=counted)
+    if message is not None and counted:
+        _ignored_or_stale(world, conversation, item.event.subject, lane, message)
+
+
+def _outcome(
+    conversation: Conversation, item: Input, message_id: str, *, counted: bool, silent: bool = False
+) -> Message | None:
+    """Note the outcome of a message; None where it has not been read, or was answered or ended before.
+
+    One that comes after the message's patience leaves it ``AWAITING``: its silence is judged all the same, when the
+    watermark is there.
+    """
+    broker_at = item.event.broker_at
+    for message in conversation.messages:
+        if message.message_id == message_id:
+            if broker_at <= message.deadline:
+                message.fate = Fate.COUNTED if counted else Fate.DONE
+            return message
+    conversation.early[message_id] = Early(broker_at, counted, silent)
+    if len(conversation.early) > _EARLY_KEPT:
+        del conversation.early[next(iter(conversation.early))]
+    return None
+
+
+# --- silence ----------------------------------------------------------------------------------------------------
+
+
+def _ignored_or_stale(world: World, conversation: Conversation, subject: str, lane: int, message: Message) -> None:
+    """Silence at once, unless somebody who is there has the conversation."""
+    has = conversation.owner
+    agent = None if has is None else world.agents.get(has)
+    if subject in world.requests or (agent is not None and agent.status is Status.ONLINE):
+        return
+    silence(world, conversation, subject, lane, message)
+
+
+def silence(world: World, conversation: Conversation, subject: str, lane: int, message: Message) -> None:
+    """The message was met with silence: it opens a request, unless it has one or has been answered."""
+    message.fate = Fate.COUNTED
+    answered = conversation.last_agent > place(message.at) or conversation.last_closed >= message.at
+    if answered or subject in world.requests or requests.used(conversation, "message", message.message_id):
+        return
+    opened = _new_request(
+        conversation, subject, lane, conversation.shop_id or "", Cause.NO_AUTOREPLY, opened_at=message.at
+    )
+    opened.waiting_since = min(
+        (
+            other.at
+            for other in conversation.messages
+            if other.offset <= message.offset and not other.answered and other.fate is not Fate.DONE
+        ),
+        default=message.at,
+    )
+    opened.language, opened.first_agent = message.language, conversation.owner
+    requests.open_request(world, conversation, opened, "message", message.message_id)
+
+
+def settle(world: World, conversation: Conversation, subject: str, lane: int) -> None:
+    """Nobody has the conversation any more: the last message that somebody was trusted to answer is silence now."""
+    if subject in world.requests or owner(world, conversation, subject) is not None:
+        return
+    counted = [message for message in conversation.messages if message.fate is Fate.COUNTED]
+    if counted:
+        last = max(counted, key=lambda message: (message.at, message.offset))
+        silence(world, conversation, subject, lane, last)
+
+
+# --- timers -----------------------------------------------------------------------------------------------------
+
+
+def due(conversation: Conversation) -> int | None:
+    """When the patience with a message of this conversation ends."""
+    return min((m.deadline for m in conversation.messages if m.fate is Fate.AWAITING), default=None)
+
+
+def judge_silence(world: World, subject: str, lane: int, watermark: int) -> None:
+    conversation = world.conversations[subject]
+    for message in list(conversation.messages):
+        if message.fate is Fate.AWAITING and message.deadline <= watermark:
+            world.dirty_conversations.add(subject)
+            silence(world, conversation, subject, lane, message)
+
+
+def orphaned(world: World, subject: str, lane: int, agents_watermark: int) -> None:
+    """An owner without an assignment has been offline for the grace: what he left unanswered is silence."""
+    conversation = world.conversations[subject]
+    if conversation.owner is None or subject in world.requests or conversation.shop_id is None:
+        return
+    agent = world.agents.get(conversation.owner)
+    if agent is None or agent.offline_since is None:
+        return
+    grace = round(world.catalog.shop(conversation.shop_id).limits.offline_grace_s * SECOND)
+    counted = [message for message in conversation.messages if message.fate is Fate.COUNTED]
+    if agent.offline_since + grace <= agents_watermark and counted:
+        last = max(counted, key=lambda message: (message.at, message.offset))
+        silence(world, conversation, subject, lane, last)
+
+
+# --- sla.v1 -----------------------------------------------------------------------------------------------------
+
+
+def _clock(world: World, _conversation: Conversation, _lane: int, item: Input) -> None:
+    """What the shop has ordered for a warning or a breach."""
+    request, data = world.requests.get(item.event.subject), item.event.data
+    actions = data.actions or ()
+    if request is None:
+        return
+    if "raise_priority" in actions:
+        requests.raise_priority(world, request, min(100, request.priority + _RAISED_BY_SLA))
+    taken = request.live and data.agent_id in (None, request.agent_id)
+    if "reassign" in actions and taken and effect(Trigger.TAKE_BACK, request.state):
+        requests.put_back(world, request, Trigger.TAKE_BACK)
+
+
+def _new_request(
+    conversation: Conversation, subject: str, lane: int, shop_id: str, cause: Cause, *, opened_at: int
+) -> Request:
+    return Request(
+        request_id="",
+        subject=subject,
+        lane=lane,
+        shop_id=shop_id,
+        cause=cause,
+        opened_at=opened_at,
+        waiting_since=opened_at,
+        priority=DEFAULT_PRIORITY,
+        skills=[],
+        flags=[],
+        profile=conversation.profile,
+        latest=opened_at,
+    )
+
+
+Handler = Callable[[World, Conversation, int, Input], None]
+HANDLERS: Final[dict[str, Handler]] = {
+    "message.received.v1": _received,
+    "message.sent.v1": _sent,
+    "assignment.accepted.v1": _accepted,
+    "assignment.declined.v1": _declined,
+    "transfer.requested.v1": _transfer,
+    "complaint.opened.v1": _complaint_opened,
+    "complaint.closed.v1": _complaint_closed,
+    "conversation.closed.v1": _closed,
+    "handover.requested.v1": _handed_over,
+    "reply.issued.v1": _replied,
+    "message.ignored.v1": _ignored,
+    "sla.warning.v1": _clock,
+    "sla.breached.v1": _clock,
+}

@@ -1,0 +1,187 @@
+"""What the router decides on: agents, open requests and their queues, and the conversations of this unit of work.
+
+The ``World`` is changed in place by the decisions and remembers what they changed (``dirty_*``) and said
+(``emissions``). It is the mirror of the shared rows: ``put_agent`` and ``put_request`` bring in what others changed.
+
+A shop's ``Queue`` keeps its waiting requests in order (priority, then ``waiting_since``, then id) twice: all together,
+for positions, and by ``Requirement``, so that matching looks at heads of groups and never walks the queue.
+"""
+
+from bisect import bisect_left, insort
+from typing import NamedTuple
+
+from deskline_router.model import NEVER, Agent, Catalog, Conversation, Emission, Request, Shop, State, Status
+from deskline_router.policy.steps import Requirement, Stage, current_rule, requirement, stages
+
+
+class Key(NamedTuple):
+    """Place in the queue: the smallest is served first."""
+
+    urgency: int
+    waiting_since: int
+    request_id: str
+    subject: str
+
+
+def key_of(request: Request) -> Key:
+    return Key(-request.priority, request.waiting_since, request.request_id, request.subject)
+
+
+class Queue:
+    """The waiting requests of one shop, grouped under one state of its configuration."""
+
+    __slots__ = ("groups", "order", "shop", "where")
+
+    def __init__(self, shop: Shop) -> None:
+        self.shop = shop
+        self.order: list[Key] = []
+        self.groups: dict[Requirement, list[Key]] = {}
+        self.where: dict[str, tuple[Key, Requirement]] = {}
+
+    def add(self, key: Key, needed: Requirement) -> None:
+        insort(self.order, key)
+        insort(self.groups.setdefault(needed, []), key)
+        self.where[key.subject] = (key, needed)
+
+    def remove(self, subject: str) -> None:
+        key, needed = self.where.pop(subject)
+        del self.order[bisect_left(self.order, key)]
+        group = self.groups[needed]
+        del group[bisect_left(group, key)]
+        if not group:
+            del self.groups[needed]
+
+    def position(self, subject: str) -> int:
+        """1 for the first in the shop's queue."""
+        return bisect_left(self.order, self.where[subject][0]) + 1
+
+
+class World:
+    """``now`` and the other instants belong to the unit of work; ``begin`` sets them."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self.agents: dict[str, Agent] = {}
+        self.requests: dict[str, Request] = {}
+        """Open requests, by conversation."""
+        self.live: dict[str, set[str]] = {}
+        """Agent → conversations of his live assignments."""
+        self.queues: dict[str, Queue] = {}
+        self.conversations: dict[str, Conversation] = {}
+        """Those of this unit; the caller puts them in."""
+        self.pending_shops: set[str] = set()
+        """Queues in which somebody might now be assigned: kept until matching has looked at them."""
+        self.begin(0)
+
+    def begin(self, now: int) -> None:
+        """Forget what the last unit changed and said; it is durable or undone."""
+        self.now = now
+        self.floor = NEVER
+        """Event time of the record being handled."""
+        self.source: str | None = None
+        """Its coordinates."""
+        self.sources: dict[str, str | None] = {}
+        """Conversation → the record of this unit that last touched its request."""
+        self.opened: list[Request] = []
+        self.dirty_agents: set[str] = set()
+        self.dirty_requests: dict[str, Request] = {}
+        self.dirty_conversations: set[str] = set()
+        self.emissions: list[Emission] = []
+
+    # --- mirror -------------------------------------------------------------------------------------------------
+
+    def put_agent(self, agent: Agent) -> None:
+        """A row as another instance left it."""
+        self.agents[agent.agent_id] = agent
+        self.agent_may_take(agent.agent_id)
+
+    def put_request(self, request: Request) -> None:
+        """A row as another instance left it; an ended one leaves the mirror."""
+        self._forget(request.subject)
+        if request.state is State.ENDED:
+            return
+        self.requests[request.subject] = request
+        if request.live:
+            self.live.setdefault(_agent_of(request), set()).add(request.subject)
+        else:
+            self.enqueue(request)
+
+    def _forget(self, subject: str) -> None:
+        known = self.requests.pop(subject, None)
+        if known is None:
+            return
+        if known.live:
+            self.live[_agent_of(known)].discard(subject)
+        else:
+            self.dequeue(known)
+
+    # --- queues -------------------------------------------------------------------------------------------------
+
+    def queue(self, shop_id: str) -> Queue:
+        queue = self.queues.get(shop_id)
+        if queue is None:
+            queue = self.queues[shop_id] = Queue(self.catalog.shop(shop_id))
+        return queue
+
+    def enqueue(self, request: Request) -> None:
+        queue = self.queue(request.shop_id)
+        queue.add(key_of(request), self.requirement(request, queue.shop))
+        self.pending_shops.add(request.shop_id)
+
+    def dequeue(self, request: Request) -> None:
+        queue = self.queues[request.shop_id]
+        queue.remove(request.subject)
+        if not queue.order:
+            del self.queues[request.shop_id]
+            self.pending_shops.discard(request.shop_id)
+
+    def requirement(self, request: Request, shop: Shop) -> Requirement:
+        rule = current_rule(request, shop)
+        plan = stages(request, rule, shop)
+        request.step = min(request.step, len(plan) - 1)
+        return requirement(request, rule, plan)
+
+    def regroup(self, shop_id: str) -> None:
+        """The shop's configuration has changed: group its waiting requests anew."""
+        old = self.queues[shop_id]
+        fresh = Queue(self.catalog.shop(shop_id))
+        for key in old.order:
+            fresh.add(key, self.requirement(self.requests[key.subject], fresh.shop))
+        self.queues[shop_id] = fresh
+        self.pending_shops.add(shop_id)
+
+    # --- agents -------------------------------------------------------------------------------------------------
+
+    def capacity(self, agent: Agent) -> int:
+        """In force: the last status's own, else the configured one; 0 for somebody no longer configured."""
+        configured = self.catalog.capacity(agent.agent_id)
+        if configured is None:
+            return 0
+        return configured if agent.stated_capacity is None else agent.stated_capacity
+
+    def has_room(self, agent: Agent) -> bool:
+        return agent.load < self.capacity(agent)
+
+    def available(self, agent_id: str, shop: Shop) -> bool:
+        """Configured in the shop, online and not paused; whether he has room is another question."""
+        agent = self.agents.get(agent_id)
+        return agent is not None and agent.status is Status.ONLINE and not agent.paused and agent_id in shop.agents
+
+    def agent_may_take(self, agent_id: str) -> None:
+        """Something changed for the better (or the named agent of a stage is gone): look at the queues he serves."""
+        for shop_id, queue in self.queues.items():
+            if agent_id in queue.shop.agents or any(group.stage.agent == agent_id for group in queue.groups):
+                self.pending_shops.add(shop_id)
+
+    def void(self, stage: Stage, request: Request, shop: Shop) -> bool:
+        """The stage is skipped at once: it names somebody who is not here, is paused, or has refused."""
+        if stage.void:
+            return True
+        agent_id = stage.agent
+        return agent_id is not None and (agent_id in request.excluded or not self.available(agent_id, shop))
+
+
+def _agent_of(request: Request) -> str:
+    if request.agent_id is None:
+        raise ValueError("a live request without an agent")
+    return request.agent_id

@@ -1,0 +1,67 @@
+-- name: lock
+SELECT version, purged, agent_offsets FROM core FOR UPDATE;
+
+-- name: look
+SELECT version, purged, agent_offsets FROM core;
+
+-- name: agents
+SELECT body FROM agents WHERE version > $1;
+
+-- name: requests
+SELECT body FROM requests WHERE version > $1;
+
+-- name: open_requests
+SELECT body FROM requests WHERE NOT ended;
+
+-- name: owners
+SELECT lane, subject, agent_id, shop_id FROM owners WHERE lane = ANY($1::integer[]);
+
+-- name: keep_owners
+INSERT INTO owners (lane, subject, agent_id, shop_id)
+SELECT * FROM unnest($1::integer[], $2::text[], $3::text[], $4::text[])
+ON CONFLICT (lane, subject) DO UPDATE SET agent_id = excluded.agent_id, shop_id = excluded.shop_id;
+
+-- name: drop_owners
+DELETE FROM owners WHERE (lane, subject) IN (SELECT * FROM unnest($1::integer[], $2::text[]));
+
+-- name: apply
+WITH changed_agents AS (
+    INSERT INTO agents (agent_id, version, body)
+    SELECT agent_id, $1, body FROM unnest($3::text[], $4::bytea[]) AS new (agent_id, body)
+    ON CONFLICT (agent_id) DO UPDATE SET version = excluded.version, body = excluded.body
+), changed_requests AS (
+    INSERT INTO requests (subject, lane, version, ended, due, body)
+    SELECT subject, lane, $1, ended, due, body
+    FROM unnest($5::text[], $6::integer[], $7::boolean[], $8::bigint[], $9::bytea[])
+        AS new (subject, lane, ended, due, body)
+    ON CONFLICT (subject) DO UPDATE
+    SET lane = excluded.lane, version = excluded.version, ended = excluded.ended, due = excluded.due,
+        body = excluded.body
+), logged AS (
+    INSERT INTO decision_log (seq, now, inputs, timers, watermarks, agents_watermark, agents_fresh, outputs)
+    VALUES ($1, $10, $11, $12, $13, $14, $15, $16)
+)
+UPDATE core SET version = $1, agent_offsets = $2;
+
+-- name: due_requests
+SELECT found.lane, found.subject FROM unnest($1::integer[], $2::bigint[]) AS ripe (lane, watermark)
+CROSS JOIN LATERAL (
+    SELECT lane, subject, due FROM requests
+    WHERE requests.lane = ripe.lane AND due <= ripe.watermark ORDER BY due LIMIT $3
+) AS found ORDER BY found.due LIMIT $3;
+
+-- name: next_requests
+SELECT ripe.lane, next.due FROM unnest($1::integer[]) AS ripe (lane)
+CROSS JOIN LATERAL (
+    SELECT due FROM requests
+    WHERE requests.lane = ripe.lane AND due IS NOT NULL AND subject <> ALL($2::text[]) ORDER BY due LIMIT 1
+) AS next;
+
+-- name: purge_requests
+DELETE FROM requests WHERE ended AND version <= $1;
+
+-- name: purge_log
+DELETE FROM decision_log WHERE now < $1;
+
+-- name: purged
+UPDATE core SET purged = $1;

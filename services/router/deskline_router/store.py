@@ -1,0 +1,159 @@
+"""The router's SQL: the lock, the mirror's rows, owners, the decision log. Statements: ``queries.sql``.
+
+Everything here runs in the engine's transaction but ``due`` and ``look``, which only read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from deskline_router.model import Agent, Request, State
+
+if TYPE_CHECKING:
+    from deskline.postgres import Connection
+
+_PURGE_EVERY: Final = 1024
+"""Units between two purges: a purge is one index scan, and what it leaves is small either way."""
+_TOMBSTONES: Final = 8192
+"""Versions for which ended requests are kept, so that the other instances' mirrors hear of the end. An instance that is
+further behind (minutes under load) reads all open requests anew."""
+
+
+class Core(NamedTuple):
+    version: int
+    purged: int
+    agent_offsets: list[int]
+
+
+class Owner(NamedTuple):
+    lane: int
+    agent_id: str
+    shop_id: str
+
+
+class LogRow(NamedTuple):
+    """What the decision log says of a unit beside its number."""
+
+    now: int
+    inputs: Sequence[tuple[str, int, int, int]]
+    timers: Sequence[tuple[str, int]]
+    watermarks: Mapping[int, int]
+    agents_watermark: int
+    agents_fresh: bool
+    outputs: Sequence[str]
+
+
+def load_queries() -> dict[str, str]:
+    """Name → statement of ``queries.sql``."""
+    text = files("deskline_router").joinpath("queries.sql").read_text(encoding="utf-8")
+    parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)
+    return {name: body.strip().rstrip(";") for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+class Store:
+    def __init__(self) -> None:
+        self._sql = load_queries()
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._agent = msgspec.msgpack.Decoder(Agent).decode
+        self._request = msgspec.msgpack.Decoder(Request).decode
+        self._json = msgspec.json.Encoder().encode
+
+    async def lock(self, connection: Connection) -> Core:
+        """From here to the commit nobody else decides about requests and agents."""
+        return self._core(await connection.fetchrow(self._sql["lock"]))
+
+    async def look(self, connection: Connection) -> Core:
+        return self._core(await connection.fetchrow(self._sql["look"]))
+
+    @staticmethod
+    def _core(row: Mapping[str, object] | None) -> Core:
+        if row is None:
+            raise LookupError("the table core has lost its row: run deskline migrate on a sound copy")
+        return Core(*row.values())  # type: ignore[arg-type]
+
+    async def changes(self, connection: Connection, core: Core, known: int) -> tuple[list[Agent], list[Request], bool]:
+        """(agents, requests, whether these are all there are) changed after the version ``known``."""
+        whole = known < 0 or known < core.purged
+        agents = await connection.fetch(self._sql["agents"], -1 if whole else known)
+        if whole:
+            requests = await connection.fetch(self._sql["open_requests"])
+        else:
+            requests = await connection.fetch(self._sql["requests"], known)
+        return [self._agent(row["body"]) for row in agents], [self._request(row["body"]) for row in requests], whole
+
+    async def apply(
+        self,
+        connection: Connection,
+        core: Core,
+        agents: Sequence[Agent],
+        requests: Sequence[Request],
+        log: LogRow,
+    ) -> None:
+        """``core``: with the version that this unit makes."""
+        encode = self._encode
+        await connection.execute(
+            self._sql["apply"],
+            core.version,
+            core.agent_offsets,
+            [agent.agent_id for agent in agents],
+            [encode(agent) for agent in agents],
+            [request.subject for request in requests],
+            [request.lane for request in requests],
+            [request.state is State.ENDED for request in requests],
+            [request.due for request in requests],
+            [encode(request) for request in requests],
+            log.now,
+            self._json(log.inputs).decode(),
+            self._json(log.timers).decode(),
+            self._json(log.watermarks).decode(),
+            log.agents_watermark,
+            log.agents_fresh,
+            log.outputs,
+        )
+
+    async def purge(self, connection: Connection, core: Core, log_before: int) -> None:
+        """Now and then: tombstones that every mirror has seen, and log rows from before ``log_before`` (µs)."""
+        if core.version % _PURGE_EVERY or core.version <= _TOMBSTONES:
+            return
+        below = core.version - _TOMBSTONES
+        await connection.execute(self._sql["purged"], below)
+        await connection.execute(self._sql["purge_requests"], below)
+        await connection.execute(self._sql["purge_log"], log_before)
+
+    async def owners(self, connection: Connection, lanes: Iterable[int]) -> dict[str, Owner]:
+        rows = await connection.fetch(self._sql["owners"], list(lanes))
+        return {row["subject"]: Owner(row["lane"], row["agent_id"], row["shop_id"]) for row in rows}
+
+    async def save_owners(self, connection: Connection, changed: Mapping[str, tuple[int, Owner | None]]) -> None:
+        """subject → (lane, its owner without an assignment; None: it has none any more)."""
+        kept = [(owner.lane, subject, owner) for subject, (_, owner) in changed.items() if owner is not None]
+        gone = [(lane, subject) for subject, (lane, owner) in changed.items() if owner is None]
+        if kept:
+            await connection.execute(
+                self._sql["keep_owners"],
+                [lane for lane, _, _ in kept],
+                [subject for _, subject, _ in kept],
+                [owner.agent_id for _, _, owner in kept],
+                [owner.shop_id for _, _, owner in kept],
+            )
+        if gone:
+            await connection.execute(
+                self._sql["drop_owners"], [lane for lane, _ in gone], [subject for _, subject in gone]
+            )
+
+    async def due(
+        self, connection: Connection, watermarks: Mapping[int, int], limit: int
+    ) -> tuple[dict[str, int], dict[int, int]]:
+        """(subject → lane of requests due, earliest first; lane → earliest ``due`` among the others)."""
+        lanes = list(watermarks)
+        due: dict[str, int] = {}
+        if limit:
+            rows = await connection.fetch(self._sql["due_requests"], lanes, [watermarks[lane] for lane in lanes], limit)
+            due = {row["subject"]: row["lane"] for row in rows}
+        remaining = await connection.fetch(self._sql["next_requests"], lanes, list(due))
+        return due, {row["lane"]: row["due"] for row in remaining}

@@ -1,0 +1,84 @@
+"""From decisions to records of ``routing.v1``: ids, times and bytes; and from records to the policy's inputs."""
+
+from typing import Any, Final
+
+from deskline.clock import parse_rfc3339, rfc3339
+from deskline.events.models import (
+    AssignmentExpired,
+    AssignmentRevoked,
+    Candidate,
+    Chosen,
+    ConversationAssigned,
+    ConversationQueued,
+    ConversationReleased,
+    Explanation,
+    Required,
+    RequiredSkill,
+)
+from deskline.events.wire import encode, new
+from deskline.ids import event_id
+from deskline.records import ROUTING, Event, Output
+from deskline_router.model import Emission, Input, Told
+
+SOURCE: Final = "/deskline/router"
+
+_MODELS: Final = {
+    Told.QUEUED: ConversationQueued,
+    Told.ASSIGNED: ConversationAssigned,
+    Told.EXPIRED: AssignmentExpired,
+    Told.REVOKED: AssignmentRevoked,
+    Told.RELEASED: ConversationReleased,
+}
+_TIMES: Final = ("waiting_since", "accept_by")
+
+
+def id_of(emission: Emission) -> str:
+    return event_id(emission.subject, emission.type.value, emission.thing, emission.n)
+
+
+def output(emission: Emission, identity: str) -> Output:
+    data = dict(emission.data)
+    for name in _TIMES:
+        if name in data:
+            data[name] = rfc3339(data[name])
+    if "skills" in data:
+        data["skills"] = tuple(data["skills"])
+    if "required" in data:
+        data["required"] = _required(data["required"])
+    if "explanation" in data:
+        data["explanation"] = _explanation(data["explanation"])
+    value = encode(
+        emission.type.value,
+        id=identity,
+        source=SOURCE,
+        subject=emission.subject,
+        time=emission.at,
+        data=new(_MODELS[emission.type], **data),
+    )
+    return Output(ROUTING, emission.subject.encode(), value, emission.source)
+
+
+def _required(required: dict[str, Any]) -> Any:
+    fields = dict(required)
+    fields["skills"] = tuple(new(RequiredSkill, **skill) for skill in required["skills"])
+    if "grades" in fields:
+        fields["grades"] = tuple(fields["grades"])
+    return new(Required, **fields)
+
+
+def _explanation(explanation: dict[str, Any]) -> Any:
+    fields = dict(explanation)
+    fields["required"] = _required(fields["required"])
+    fields["relaxed"] = tuple(fields["relaxed"])
+    fields["chosen"] = new(Chosen, **fields["chosen"])
+    fields["candidates"] = tuple(new(Candidate, **candidate) for candidate in fields["candidates"])
+    return new(Explanation, **fields)
+
+
+def read(event: Event) -> Input:
+    """The times that an event's data names, parsed once."""
+    if event.type == "handover.requested.v1":
+        return Input(event, parse_rfc3339(event.data.waiting_since))
+    if event.type == "reply.issued.v1":
+        return Input(event, parse_rfc3339(event.data.deliver_by))
+    return Input(event)
