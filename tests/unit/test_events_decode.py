@@ -193,6 +193,7 @@ NOT_JSON: list[tuple[str, bytes | None]] = [
     ("a comment", raw('"" /* a */')),
     ("an unknown escape", raw(r'"\x41"')),
     ("33 deep", nested(33)),
+    ("33 deep between escaped quotes", raw(r'"\"", "unknown": ' + "[" * 31 + "]" * 31 + r', "more": "\""')),
     ("100 000 deep", nested(100_000)),
     ("100 000 deep and never closed", b"[" * 100_000),
     ("100 000 objects deep", b'{"a":' * 40_000 + b"1" + b"}" * 40_000),
