@@ -105,7 +105,6 @@ class View:
         self.configuration = Configuration(round(settings.config_lead_s * SECOND))
         self.event_at: dict[str, Event] = {}
         self._ids: dict[tuple[str, str, str, str], Event] = {}
-        self._messages: dict[tuple[str, str, str], Event] = {}
         for record in log.records:
             self._take(record)
         for event in self.counted:
@@ -135,21 +134,17 @@ class View:
         topic = event.record.topic
         if topic == AGENTS:
             return None
-        found = None
         by_id = (topic, event.subject, event.source, event.id)
-        first = self._ids.get(by_id)
-        if first is not None and event.broker_at - first.broker_at <= DAY:
-            found = first
-        else:
-            self._ids[by_id] = event
-        if found is None and event.type in _TWICE:
-            by_message = (event.type, event.subject, str(event.data["message_id"]))
-            first = self._messages.get(by_message)
+        names = [by_id]
+        if event.type in _TWICE:
+            names.append((event.type, event.subject, "message", str(event.data["message_id"])))
+        for name in names:
+            first = self._ids.get(name)
             if first is not None and event.broker_at - first.broker_at <= DAY:
-                found = first
-            else:
-                self._messages[by_message] = event
-        return found
+                return first
+        # A duplicate has no effect at all: neither of its names is remembered.
+        self._ids.update(dict.fromkeys(names, event))
+        return None
 
     def _sort(self, event: Event) -> None:
         topic = event.record.topic
