@@ -213,13 +213,19 @@ def _across(shops: Mapping[str, _Shop]) -> Iterator[Problem]:
         yield from _calendar_names(shop, shops[DEFAULT_SHOP])
 
 
+def check_together(shops: Mapping[str, Mapping[DocumentKind, Document]]) -> list[Problem]:
+    """What ``load_directory`` checks across documents, for documents that did not come from files."""
+    return list(_across({shop_id: _Shop(shop_id, dict(documents)) for shop_id, documents in shops.items()}))
+
+
 def _capacities(shops: Mapping[str, _Shop]) -> Iterator[Problem]:
     """An agent is one person with one capacity in all shops (contract §3)."""
     stated: dict[str, tuple[int, str]] = {}
     for shop in shops.values():
         document = cast("AgentsDocument | None", shop.documents.get("agents"))
         for index, agent in enumerate(document.agents if document is not None else ()):
-            place = f"{shop.file('agents')}:{shop.sources['agents'].place(('agents', index)).line}"
+            line = shop.problem("agents", ("agents", index), "").line
+            place = f"{shop.file('agents')}:{line}" if line else f"shop {shop.shop_id}"
             capacity, first = stated.setdefault(agent.agent_id, (agent.capacity, place))
             if capacity != agent.capacity:
                 message = (
