@@ -265,7 +265,12 @@ class EmbeddedKafka:
         folder.mkdir(parents=True, exist_ok=True)
         properties = folder / "server.properties"
         write_atomically(properties, render(self._properties(node)))
-        if not (folder / "data" / "meta.properties").exists():
+        meta = folder / "data" / "meta.properties"
+        if meta.exists():
+            # Kafka itself would go on under that id, and a cluster of several nodes would fall apart.
+            if f"cluster.id={self._cluster_id}" not in meta.read_text().splitlines():
+                raise UsageError(self._foreign_data(node))
+        else:
             self._progress("Kafka: formatting its data folder")
             words = [*self._java_words(("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")), _FORMAT, "format"]
             words += ["-t", self._cluster_id, "-c", str(properties)]
@@ -335,14 +340,15 @@ class EmbeddedKafka:
                 f"Kafka did not answer within {timeout_s:.0f} s. Its log: {self._log(node)}\n{tail(self._log(node))}"
             )
 
+    def _foreign_data(self, node: int) -> str:
+        folder = self._folder(node) / "data"
+        return f"The data folder belongs to another broker: {folder}. deskline down --wipe starts anew."
+
     def _why_ended(self, node: int) -> str:
         log = self._log(node)
         last = tail(log)
         if "Invalid cluster.id" in last:
-            return (
-                f"The data folder belongs to another broker: {self._folder(node) / 'data'}. "
-                "deskline down --wipe starts anew."
-            )
+            return self._foreign_data(node)
         if "Address already in use" in last:
             ports = self._ports[node]
             return (

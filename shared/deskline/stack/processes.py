@@ -42,7 +42,7 @@ class OwnedProcess:
             noted = json.loads(pid_file.read_text())
             process = psutil.Process(int(noted["pid"]))
             same = abs(process.create_time() - float(noted["started"])) < _SAME_START_S
-            if same and process.status() != psutil.STATUS_ZOMBIE:
+            if same and _lives(process):
                 return cls(pid_file, process)
         except (FileNotFoundError, psutil.NoSuchProcess, ValueError, KeyError):
             pass
@@ -97,7 +97,7 @@ class OwnedProcess:
     def running(self) -> bool:
         if self._child is not None:
             return self._child.poll() is None
-        return self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE
+        return _lives(self._process)
 
     def signal(self, number: Signals) -> None:
         """Send a signal; nothing happens when the process is gone already."""
@@ -136,6 +136,17 @@ def launcher(*, user: str | None = None, any_path: bool = False, death_signal: S
     if death_signal is not None and sys.platform == "linux":
         words += ["--death-signal", str(int(death_signal)), "--parent", str(os.getpid())]
     return [*words, "--"]
+
+
+def _lives(process: psutil.Process) -> bool:
+    """False once it has ended, even where its parent never asks for the exit code.
+
+    A process whose first thread has ended looks like a zombie while its other threads still hold ports and files.
+    """
+    try:
+        return process.is_running() and (process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:

@@ -68,17 +68,30 @@ def failures_after(failures: int, exit_code: int | None, ran_s: float) -> int:
     return failures + 1
 
 
+def service_command(service: str) -> list[str]:
+    """What runs a service."""
+    return [sys.executable, "-m", "deskline", service]
+
+
 class Supervisor:
-    """``changed`` is called after every start, when pids are different."""
+    """``changed`` is called after every restart, when pids are different. ``command`` gives the words that run a service
+    which listens on ``DESKLINE_HTTP_PORT``.
+    """
 
     def __init__(
-        self, state_dir: Path, environment: Mapping[str, str], *, changed: Callable[[], None] = lambda: None
+        self,
+        state_dir: Path,
+        environment: Mapping[str, str],
+        *,
+        changed: Callable[[], None] = lambda: None,
+        command: Callable[[str], list[str]] = service_command,
     ) -> None:
         self.instances: list[Instance] = []
         self._logs = state_dir / "logs"
         self._run = state_dir / "run"
         self._environment = environment
         self._changed = changed
+        self._command = command
         self._stopping = False
 
     def clear_leftovers(self) -> int:
@@ -166,7 +179,7 @@ class Supervisor:
         if not port_is_free(instance.port):
             instance.port = free_ports(1)[0]
         instance.process = OwnedProcess.spawn(
-            [sys.executable, "-m", "deskline", instance.service],
+            self._command(instance.service),
             pid_file=self._run / f"{instance.name}.pid",
             log=self._log(instance),
             env={
