@@ -385,6 +385,7 @@ GOOD: list[tuple[dict[str, Any], str, Any]] = [
     (MESSAGE, "id", "i" * 128),
     (MESSAGE, "subject", "会" * 128),
     (MESSAGE, "source", "/gateway/a%20b:c@d"),
+    (MESSAGE, "source", "/gateway/taobao/shop-1"),
     (ASSIGNED, "data.load", 1.25),
     (ASSIGNED, "data.mode", "a mode of a later release"),
     (FLAGGED, "data.spans", [[0, 1, "phone"]] * 4_096),

@@ -57,7 +57,7 @@ class Kind(NamedTuple):
     model: type[Model]
     topic: str
     writer: Writer
-    """``gateway``: any source ``/gateway/<name>``; else exactly ``/deskline/<writer>``."""
+    """``gateway``: any source ``/gateway/<name>`` (a name may hold slashes); else exactly ``/deskline/<writer>``."""
 
 
 REGISTRY: Final[dict[str, Kind]] = {}

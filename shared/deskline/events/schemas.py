@@ -33,7 +33,7 @@ from deskline.records import (
 )
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-_GATEWAY_SOURCE: Final = r"^/gateway/([A-Za-z0-9._~:@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+$"
+_GATEWAY_SOURCE: Final = r"^/gateway/([A-Za-z0-9._~:@!$&'()*+,;=/-]|%[0-9A-Fa-f]{2})+$"
 
 # Contract §2. The key of every topic is the subject, but of dead letters, which keep the original key.
 _KEYS: Final = {

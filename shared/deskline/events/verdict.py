@@ -49,8 +49,8 @@ _VERSIONED: Final = re.compile(r"(.*?)(?:\.v([0-9][0-9A-Za-z.+-]*))?", re.DOTALL
 _NAMES: Final = frozenset(re.fullmatch(_VERSIONED, name)[1] for name in REGISTRY)  # type: ignore[index]
 # RFC 3986, section 4.1, as far as characters go: a URI-reference is ASCII without blanks, quotes or stray percents.
 _URI_REFERENCE: Final = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+", re.ASCII)
-# A name is one path segment.
-_GATEWAY: Final = re.compile(r"/gateway/(?:[A-Za-z0-9._~:@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+", re.ASCII)
+# A gateway names itself as it likes: any path below /gateway/, without query and fragment.
+_GATEWAY: Final = re.compile(r"/gateway/(?:[A-Za-z0-9._~:@!$&'()*+,;=/-]|%[0-9A-Fa-f]{2})+", re.ASCII)
 _OURS: Final[dict[str, Writer]] = {
     "/deskline/autoreply": "autoreply",
     "/deskline/router": "router",
