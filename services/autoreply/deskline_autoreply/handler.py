@@ -169,10 +169,10 @@ class _Telling:
             message_id=message_id,
             waiting_since=rfc3339(decision.waiting_since),
             reason=decision.reason.value,
-            skills=decision.skills,
+            skills=decision.handover.skills,
             language=self.event.data.language,
-            priority=decision.priority,
-            flags=decision.flags,
+            priority=decision.handover.priority,
+            flags=decision.handover.flags,
         )
         return self._output("handover.requested.v1", message_id, data)
 

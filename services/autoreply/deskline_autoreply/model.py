@@ -1,7 +1,7 @@
 """What autoreply can decide about a message, and the tables that say when. Plain values, nothing else.
 
-The contract's border (§4) is here as data: ``IGNORED_FIRST`` is its order of reasons to ignore, ``OUTCOMES`` what becomes
-of what the rules want, given whether a request is open that nobody owns.
+The contract's border (§4) is here as data: ``Ignore`` has its reasons to ignore in its order, ``OUTCOMES`` what becomes of
+what the rules want, given whether a request is open (and nobody owns the conversation).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from deskline.config.documents import Reply
+    from deskline.config.documents import Handover, Reply
 
 SECOND: Final = 1_000_000
 
@@ -105,10 +105,9 @@ class HandedOver:
     """``handover.requested``; with a ``reply``, a holding reply as well."""
 
     reason: Reason
+    """Not always the one that ``handover`` states: a repetition has its own."""
     waiting_since: int
-    skills: tuple[str, ...]
-    priority: int
-    flags: tuple[str, ...]
+    handover: Handover
     rule_id: str | None
     reply: Reply | None
 

@@ -112,9 +112,7 @@ def _unowned(message: Message, history: History, requests: Requests, rules: Comp
             return HandedOver(
                 reason,
                 waiting_since(history, turn.at),
-                handover.skills,
-                handover.priority,
-                handover.flags,
+                handover,
                 rule.rule_id if rule is not None else None,
                 reply,
             )
