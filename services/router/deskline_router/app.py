@@ -5,7 +5,6 @@ from typing import Final
 
 import structlog
 
-from deskline.errors import TransientError
 from deskline.postgres import TRANSIENT, connect
 from deskline.records import AGENTS
 from deskline.service import Runtime
@@ -50,7 +49,7 @@ async def _applied(store: Store, settings: ServiceSettings) -> dict[int, int]:
                 offsets = (await store.look(connection)).agent_offsets
             finally:
                 await connection.close()
-        except (*TRANSIENT, TransientError) as error:
+        except TRANSIENT as error:
             log.warning("waiting for the database", error=type(error).__name__)
             await asyncio.sleep(_BACK_OFF_S)
         else:

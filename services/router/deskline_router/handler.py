@@ -4,7 +4,7 @@ Gather takes the conversations of the unit, and, if something may be decided, th
 the statuses of agents. ``policy.decide`` decides. Apply writes conversations, then everything shared in one statement.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from deskline.clock import DAY, SECOND
@@ -28,8 +28,6 @@ _LOG_KEPT: Final = 8 * DAY
 _RETRY: Final = 50_000
 """µs: a grace that the lane's watermark allows but that of ``agents.v1`` does not yet is looked at again so soon."""
 _CACHED: Final = 50_000
-# Types that can change no request and no agent, unless a case below says so.
-_QUIET: Final = frozenset({"message.received.v1", "message.sent.v1", "reply.issued.v1"})
 
 
 class _Shared(NamedTuple):
@@ -41,11 +39,18 @@ class _Shared(NamedTuple):
     fresh: bool
 
 
+class _Grace(NamedTuple):
+    subject: str
+    lane: int
+    since: int
+    ends: int
+
+
 class Router:
     """``deskline.work.Consumer``."""
 
     name = "router"
-    topics = (CONVERSATIONS, REPLIES, SLA)
+    topics: tuple[str, ...] = (CONVERSATIONS, REPLIES, SLA)
     shared_outbox = True
 
     def __init__(self, store: Store, book: ConfigBook, feed: AgentFeed, metrics: Metrics) -> None:
@@ -80,15 +85,16 @@ class Router:
         keys = dict.fromkeys((lane, item.event.subject) for lane, item in events)
         keys.update(dict.fromkeys((lane, subject) for subject, lane in work.due.items()))
         states = await self._states.load(tx.connection, keys)
-        world = self.world
-        world.conversations = {key[1]: states.get(key) or Conversation() for key in keys}
+        conversations = {key[1]: states.get(key) or Conversation() for key in keys}
         if self._catalog.move_to(work.now):
-            world.pending_shops.update(world.queues)
+            self.world.pending_shops.update(self.world.queues)
         shared = None
-        if self._may_decide(events, work):
+        if self._may_decide(events, conversations, work):
             shared = await self._gather_shared(tx, work)
         elif not keys:
             await self._sync(tx, await self._store.look(tx.connection))
+        world = self.world
+        world.conversations = conversations
         # decide
         unit = Unit(now=work.now, events=events, due=work.due, watermarks=work.watermarks)
         if shared is not None:
@@ -104,24 +110,13 @@ class Router:
         elif world.dirty_requests or world.dirty_agents:
             raise AssertionError("a unit without the lock decided about a request")
 
-    def _may_decide(self, events: Iterable[tuple[int, Input]], work: Work) -> bool:
+    def _may_decide(
+        self, events: Iterable[tuple[int, Input]], conversations: Mapping[str, Conversation], work: Work
+    ) -> bool:
         """False where only conversations' own state can change: then others need not wait for this unit."""
         if work.due or self.world.pending_shops or self._feed.waiting:
             return True
-        return any(self._may_decide_by(item) for _, item in events)
-
-    def _may_decide_by(self, item: Input) -> bool:
-        event = item.event
-        if event.type not in HANDLERS:
-            return False
-        if event.type not in _QUIET:
-            return True
-        if event.type == "message.received.v1":
-            # An outcome read before its message may be silence.
-            return bool(self.world.conversations[event.subject].early)
-        if event.type == "message.sent.v1":
-            return bool(event.data.author.kind == "agent")
-        return item.stated is not None and event.broker_at > item.stated
+        return any(_may_decide(item, conversations[item.event.subject]) for _, item in events)
 
     async def _gather_shared(self, tx: Tx, work: Work) -> _Shared:
         core = await self._store.lock(tx.connection)
@@ -192,8 +187,8 @@ class Router:
         for request in world.dirty_requests.values():
             if request.due is not None and request.lane in self._lanes:
                 tx.next_due(request.lane, request.due)
-        for lane, instant in self._graces(self._lanes, {}).items():
-            tx.next_due(lane, instant)
+        for grace in self._graces(self._lanes):
+            tx.next_due(grace.lane, grace.ends)
         moved = shared.statuses.offsets != list(shared.core.agent_offsets)
         if not (world.dirty_requests or world.dirty_agents or moved):
             return
@@ -224,50 +219,44 @@ class Router:
         if self._version < 0:
             await self._read(connection, await self._store.look(connection))
         await self._known_owners(connection)
-        due = found | more
-        graces = self._graces(watermarks, due if limit else {}, fire=bool(limit))
-        for instants in (later, graces):
-            for lane, instant in instants.items():
-                remaining[lane] = min(instant, remaining.get(lane, instant))
-        return due, remaining
+        over = self._over(watermarks) if limit else {}
+        instants = list(later.items())
+        # The lane's watermark may allow what that of agents.v1 does not yet.
+        instants += [
+            (grace.lane, max(grace.ends, watermarks[grace.lane] + _RETRY))
+            for grace in self._graces(watermarks)
+            if grace.subject not in over
+        ]
+        for lane, instant in instants:
+            remaining[lane] = min(instant, remaining.get(lane, instant))
+        return found | more | over, remaining
 
-    def _graces(
-        self, lanes: Iterable[int] | Mapping[int, int], fire_into: dict[str, int], *, fire: bool = False
-    ) -> dict[int, int]:
-        """lane → earliest end of a grace. With ``fire``, subjects whose grace is over go into ``fire_into`` instead.
+    def _over(self, lanes: Iterable[int]) -> dict[str, int]:
+        """Subject → lane where a grace is over: the watermark of ``agents.v1`` has reached its end."""
+        over: dict[str, int] = {}
+        for grace in self._graces(lanes):
+            if grace.ends <= self._feed.watermark:
+                over[grace.subject] = grace.lane
+                self._told_orphans[grace.subject] = grace.since
+        return over
 
-        The engine calls when the lane's watermark is there; the grace is over when that of ``agents.v1`` is.
-        """
-        upto = self._feed.watermark
-        earliest: dict[int, int] = {}
-        for subject, lane, since, instant in self._waiting_graces():
-            if lane not in lanes:
-                continue
-            if fire and instant <= upto:
-                fire_into[subject] = lane
-                self._told_orphans[subject] = since
-                continue
-            at = max(instant, lanes[lane] + _RETRY) if fire and isinstance(lanes, Mapping) else instant
-            earliest[lane] = min(at, earliest.get(lane, at))
-        return earliest
-
-    def _waiting_graces(self) -> Iterable[tuple[str, int, int, int]]:
-        """(subject, lane, offline since, end of the grace) of what agents who are offline hold or own."""
-        world = self.world
-        away = {agent_id: agent.offline_since for agent_id, agent in world.agents.items() if agent.offline_since}
+    def _graces(self, lanes: Iterable[int]) -> Iterator[_Grace]:
+        """What agents who are offline hold or own in these lanes, as far as it has not been dealt with."""
+        world, lanes = self.world, frozenset(lanes)
+        away = {
+            agent_id: agent.offline_since for agent_id, agent in world.agents.items() if agent.offline_since is not None
+        }
         for agent_id, since in away.items():
             for subject in world.live.get(agent_id, ()):
                 request = world.requests[subject]
                 ends = grace_ends(world, request)
-                if ends is not None and since is not None:
-                    yield subject, request.lane, since, ends
-        if not away or not self._owners:
-            return
-        for subject, owner in self._owners.items():
-            since = away.get(owner.agent_id)
-            if since is not None and self._told_orphans.get(subject) != since:
+                if ends is not None and request.lane in lanes:
+                    yield _Grace(subject, request.lane, since, ends)
+        for subject, owner in (self._owners or {}).items() if away else ():
+            gone = away.get(owner.agent_id)
+            if gone is not None and owner.lane in lanes and self._told_orphans.get(subject) != gone:
                 grace_s = self._catalog.shop(owner.shop_id).limits.offline_grace_s
-                yield subject, owner.lane, since, since + round(grace_s * SECOND)
+                yield _Grace(subject, owner.lane, gone, gone + round(grace_s * SECOND))
 
     async def _known_owners(self, connection: Connection) -> dict[str, Owner]:
         if self._owners is None:
@@ -300,6 +289,22 @@ class Router:
         if self._feed.waiting:
             return True
         return bool(self.world.pending_shops) and self._feed.watermark >= self.world.now - STALE_AFTER
+
+
+def _may_decide(item: Input, conversation: Conversation) -> bool:
+    event = item.event
+    if event.type not in HANDLERS:
+        return False
+    match event.type:
+        case "message.received.v1":
+            # An outcome that was read before its message may be silence.
+            return bool(conversation.early)
+        case "message.sent.v1":
+            return bool(event.data.author.kind == "agent")
+        case "reply.issued.v1":
+            return item.stated is not None and event.broker_at > item.stated
+        case _:
+            return True
 
 
 def _ranges(work: Work) -> list[tuple[str, int, int, int]]:

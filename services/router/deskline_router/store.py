@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from deskline.errors import FatalError
 from deskline_router.model import Agent, Request, State
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from deskline.postgres import Connection
 
 _PURGE_EVERY: Final = 1024
@@ -71,10 +74,10 @@ class Store:
         return self._core(await connection.fetchrow(self._sql["look"]))
 
     @staticmethod
-    def _core(row: Mapping[str, object] | None) -> Core:
+    def _core(row: asyncpg.Record | None) -> Core:
         if row is None:
-            raise LookupError("the table core has lost its row: run deskline migrate on a sound copy")
-        return Core(*row.values())  # type: ignore[arg-type]
+            raise FatalError("the router's table core has lost its one row: restore it from a backup")
+        return Core(row["version"], row["purged"], row["agent_offsets"])
 
     async def changes(self, connection: Connection, core: Core, known: int) -> tuple[list[Agent], list[Request], bool]:
         """(agents, requests, whether these are all there are) changed after the version ``known``."""
@@ -130,7 +133,7 @@ class Store:
         return {row["subject"]: Owner(row["lane"], row["agent_id"], row["shop_id"]) for row in rows}
 
     async def save_owners(self, connection: Connection, changed: Mapping[str, tuple[int, Owner | None]]) -> None:
-        """subject → (lane, its owner without an assignment; None: it has none any more)."""
+        """Per subject (lane, its owner without an assignment; None: it has none any more)."""
         kept = [(owner.lane, subject, owner) for subject, (_, owner) in changed.items() if owner is not None]
         gone = [(lane, subject) for subject, (lane, owner) in changed.items() if owner is None]
         if kept:

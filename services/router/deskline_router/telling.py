@@ -14,6 +14,7 @@ from deskline.events.models import (
     Explanation,
     Required,
     RequiredSkill,
+    RoutingEvent,
 )
 from deskline.events.wire import encode, new
 from deskline.ids import event_id
@@ -22,7 +23,7 @@ from deskline_router.model import Emission, Input, Told
 
 SOURCE: Final = "/deskline/router"
 
-_MODELS: Final = {
+_MODELS: Final[dict[Told, type[RoutingEvent]]] = {
     Told.QUEUED: ConversationQueued,
     Told.ASSIGNED: ConversationAssigned,
     Told.EXPIRED: AssignmentExpired,

@@ -160,7 +160,7 @@ def _prepared(world: World, shop_id: str) -> Queue | None:
             request = world.requests[key.subject]
             if world.void(needed.stage, request, queue.shop):
                 requests.skip_void_stage(world, request)
-    return queue
+    return world.queues[shop_id]
 
 
 def _free(world: World, shop: Shop) -> Free:
