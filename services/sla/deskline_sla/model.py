@@ -273,6 +273,8 @@ class Walk(Struct, array_like=True):
     last_start: list[int] = field(default_factory=lambda: [-(2**62)] * 5)
     """Places only grow in a walk, so "at the started_at of an ended one" is "at that of the last"."""
     complaint_starts: dict[str, int] = field(default_factory=dict)
+    priorities: dict[str, int] = field(default_factory=dict)
+    """Request → priority of its last ``queued``."""
 
 
 class State(Struct, array_like=True):

@@ -216,7 +216,7 @@ def _handover(fold: Fold, walk: Walk, fact: Fact) -> None:
 
 
 def _queued(fold: Fold, walk: Walk, fact: Fact) -> None:
-    walk.priority = fact.number
+    walk.priority = walk.priorities[fact.ref] = fact.number
     walk.bridged = False
     if fact.ref not in walk.ended_requests:
         walk.requests.append(fact.ref)
@@ -231,7 +231,9 @@ def _queued(fold: Fold, walk: Walk, fact: Fact) -> None:
 
 
 def _requeued(_fold: Fold, walk: Walk, fact: Fact) -> None:
-    walk.priority = fact.number
+    """It counts only where it changes its request's priority: one for the position alone says nothing new."""
+    if walk.priorities.get(fact.ref) != fact.number:
+        walk.priority = walk.priorities[fact.ref] = fact.number
 
 
 def _assigned(_fold: Fold, walk: Walk, fact: Fact) -> None:
