@@ -42,7 +42,8 @@ DEFAULT_SHOP = "_default"
 
 
 class Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Docstrings of fields are their descriptions in the JSON Schemas that editors show.
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 def problem_at(message: str, *at: str | int) -> PydanticCustomError:
@@ -115,7 +116,7 @@ def _check_span(text: str) -> str:
     return text
 
 
-Span = Annotated[str, AfterValidator(_check_span)]
+Span = Annotated[str, AfterValidator(_check_span), Field(json_schema_extra={"pattern": f"^{_SPAN.pattern}$"})]
 
 
 def _check_zone(name: str) -> str:

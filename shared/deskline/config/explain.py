@@ -37,7 +37,7 @@ def _finding(kind: DocumentKind, details: ErrorDetails) -> Finding:
         case "missing":
             return Finding(path[:-1], at_key=False, message=f"{path[-1]} is missing; add it")
         case "extra_forbidden":
-            return Finding(path, at_key=True, message=_unknown_key(kind, path))
+            return Finding(path, at_key=True, message=_unknown_key(kind, path, details["input"]))
         case _ if path and path[-1] == "[key]":
             # pydantic's path of a bad key is (…, key, "[key]").
             return Finding(path[:-1], at_key=True, message=_sentence(details, context))
@@ -113,9 +113,11 @@ def _did_you_mean(found: Any, choices: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _unknown_key(kind: DocumentKind, path: Path) -> str:
+def _unknown_key(kind: DocumentKind, path: Path, value: Any) -> str:
     known = known_keys(kind, path[:-1])
     message = f"there is no key {path[-1]!r} here"
+    if value is None:  # {text: one, two}: YAML ends the text at the comma
+        return f"{message}; if it belongs to the text before the comma, put that text in quotes"
     guess = _did_you_mean(path[-1], known)
     return message + (guess or (f"; the keys are {', '.join(known)}" if known else ""))
 
