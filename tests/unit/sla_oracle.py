@@ -40,13 +40,16 @@ class Placed:
 def without_duplicates(events: list[Event]) -> list[Event]:
     counted: list[Event] = []
     for event in sorted(events, key=lambda e: (TOPICS.index(e.topic), e.offset)):
+
         def same(other: Event, event: Event = event) -> bool:
             if event.broker_at - other.broker_at > DAY:
                 return False
             if other.topic == event.topic and (other.source, other.id) == (event.source, event.id):
                 return True
             messages = ("message.received.v1", "message.sent.v1")
-            return other.type == event.type and event.type in messages and other.data.message_id == event.data.message_id
+            return (
+                other.type == event.type and event.type in messages and other.data.message_id == event.data.message_id
+            )
 
         if not any(same(other) for other in counted):
             counted.append(event)
@@ -166,7 +169,9 @@ def owner_after(before: list[Placed], firsts: set[int]) -> tuple[str, str]:
             case "conversation.released":
                 if owner and assignment and (request == data.request_id or assignment == data.assignment_id):
                     owner = assignment = request = ""
-                if offer is not None and (offer.request_id == data.request_id or offer.assignment_id == data.assignment_id):
+                if offer is not None and (
+                    offer.request_id == data.request_id or offer.assignment_id == data.assignment_id
+                ):
                     offer = None
             case "transfer.requested":
                 if owner == data.by_agent_id:
@@ -234,7 +239,9 @@ class Oracle:
             self._starts(index, placed)
 
     def _find(self, metric: str, complaint: str = "") -> Running | None:
-        return next((c for c in self.clocks if (c.metric, c.complaint) == (metric, complaint) and c.how == "open"), None)
+        return next(
+            (c for c in self.clocks if (c.metric, c.complaint) == (metric, complaint) and c.how == "open"), None
+        )
 
     def _ends(self, index: int, placed: Placed) -> None:
         data = placed.event.data
@@ -312,7 +319,8 @@ class Oracle:
     def _start(self, index: int, metric: str, complaint: str = "", request: str = "", by: str = "") -> None:
         start = self.order[index].place
         if any(
-            (c.metric, c.complaint) == (metric, complaint) and (c.how == "open" or c.start == start) for c in self.clocks
+            (c.metric, c.complaint) == (metric, complaint) and (c.how == "open" or c.start == start)
+            for c in self.clocks
         ):
             return
         target = self._target(index, metric)

@@ -51,7 +51,9 @@ class Log:
         self.events: list[Event] = []
         self._offsets = dict.fromkeys((CONVERSATIONS, REPLIES, ROUTING), 0)
 
-    def add(self, type_: str, seconds: float, *, broker: float | None = None, id_: str | None = None, **fields: Any) -> Event:
+    def add(
+        self, type_: str, seconds: float, *, broker: float | None = None, id_: str | None = None, **fields: Any
+    ) -> Event:
         kind = models.REGISTRY[type_]
         offset = self._offsets[kind.topic]
         self._offsets[kind.topic] += 1
@@ -74,15 +76,36 @@ class Log:
         return event
 
     def customer(
-        self, seconds: float, message: str, *, tier: str | None = None, channel: str = "web", shop: str = SHOP, **kw: Any
+        self,
+        seconds: float,
+        message: str,
+        *,
+        tier: str | None = None,
+        channel: str = "web",
+        shop: str = SHOP,
+        **kw: Any,
     ) -> Event:
         customer = new(models.Customer, customer_id="k-1", tier=tier)
         return self.add(
-            "message.received.v1", seconds, message_id=message, channel=channel, text="", customer=customer, shop_id=shop, **kw
+            "message.received.v1",
+            seconds,
+            message_id=message,
+            channel=channel,
+            text="",
+            customer=customer,
+            shop_id=shop,
+            **kw,
         )
 
     def wrote(
-        self, seconds: float, who: str, *, kind: str = "agent", to: str | None = None, message: str | None = None, **kw: Any
+        self,
+        seconds: float,
+        who: str,
+        *,
+        kind: str = "agent",
+        to: str | None = None,
+        message: str | None = None,
+        **kw: Any,
     ) -> Event:
         author = new(models.Author, kind=kind, id=who)
         message = message or f"sent-{self._offsets[CONVERSATIONS]}"
@@ -96,7 +119,9 @@ class Log:
     def closed(self, seconds: float, **kw: Any) -> Event:
         return self.gateway("conversation.closed", seconds, resolved=True, **kw)
 
-    def reply(self, seconds: float, message: str, *, handover: bool = False, deliver_by: float | None = None, **kw: Any) -> Event:
+    def reply(
+        self, seconds: float, message: str, *, handover: bool = False, deliver_by: float | None = None, **kw: Any
+    ) -> Event:
         until = seconds + 60 if deliver_by is None else deliver_by
         return self.add(
             "reply.issued.v1", seconds, shop_id=SHOP, rules_version=1, routing_offset=0, reply_id=f"r-{message}",
@@ -116,7 +141,15 @@ class Log:
         )  # fmt: skip
 
     def queued(
-        self, seconds: float, request: str, *, since: float, cause: str = "handover", priority: int = 50, seq: int = 1, **kw: Any
+        self,
+        seconds: float,
+        request: str,
+        *,
+        since: float,
+        cause: str = "handover",
+        priority: int = 50,
+        seq: int = 1,
+        **kw: Any,
     ) -> Event:
         return self.add(
             "conversation.queued.v1", seconds, request_id=request, shop_id=SHOP, seq=seq, cause=cause, skills=(),

@@ -5,19 +5,20 @@ from typing import Any
 import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from deskline.calendars import Hours
-from deskline.clock import SECOND
-from deskline.config.documents import Calendar
-from deskline.ids import clock_id
-from deskline.clock import rfc3339
-from deskline.records import Event
-from deskline_sla.model import State
 from tests.unit.sla_oracle import TOPICS, Oracle
 from tests.unit.sla_world import END, LATENESS, SHANGHAI, SUBJECT, Log, Service, at, book, last_words
 
+from deskline.calendars import Hours
+from deskline.clock import rfc3339
+from deskline.config.documents import Calendar
+from deskline.ids import clock_id
+from deskline.records import Event
+from deskline_sla.model import State
+
 # Few instants, few names: ties and clashes are the point. 43 140 s is 21:59 in Shanghai, where the shop closes at 22:00.
-TIMES = st.sampled_from([0, 0, 10, 20, 30, 30, 60, 90, 120, 180, 210, 300, 330, 400, 43_140, 43_200, 43_230, 82_800, 82_830, 83_000])
+TIMES = st.sampled_from(
+    [0, 0, 10, 20, 30, 30, 60, 90, 120, 180, 210, 300, 330, 400, 43_140, 43_200, 43_230, 82_800, 82_830, 83_000]
+)
 MESSAGES = st.sampled_from(["m1", "m2", "m3", "m4"])
 AGENTS = st.sampled_from(["anna", "bo"])
 REQUESTS = st.sampled_from(["q1", "q2", "q3"])
@@ -50,7 +51,11 @@ POLICIES: list[dict[str, Any]] = [
     {
         "policies": [
             {"policy_id": "vip", "when": {"tiers": ["vip"]}, "targets": {"instant_reply": 10, "next_response": 60}},
-            {"policy_id": "urgent", "when": {"min_priority": 80}, "targets": {"agent_response": 30, "transfer_response": 0}},
+            {
+                "policy_id": "urgent",
+                "when": {"min_priority": 80},
+                "targets": {"agent_response": 30, "transfer_response": 0},
+            },
             {"policy_id": "app", "when": {"channels": ["app"]}, "targets": {"instant_reply": None, "resolution": 120}},
             {"policy_id": "rest", "when": {"tiers": ["regular"]}, "targets": {"resolution": 30.5}},
         ],
@@ -70,7 +75,9 @@ def build(log: Log, kind: str, seconds: float, arguments: Any, broker: float) ->
             who, author, to = arguments
             return log.wrote(seconds, who, kind=author, to=to, broker=broker)
         case "accepted":
-            return log.gateway("assignment.accepted", seconds, assignment_id=arguments[0], agent_id=arguments[1], broker=broker)
+            return log.gateway(
+                "assignment.accepted", seconds, assignment_id=arguments[0], agent_id=arguments[1], broker=broker
+            )
         case "transfer":
             return log.gateway("transfer.requested", seconds, by_agent_id=arguments, broker=broker)
         case "held" | "resumed":
@@ -103,7 +110,9 @@ def build(log: Log, kind: str, seconds: float, arguments: Any, broker: float) ->
     raise AssertionError(kind)
 
 
-def expected(events: list[Event], policy: dict[str, Any], horizon: int) -> dict[tuple[str, int, str], tuple[str, int, int, int]]:
+def expected(
+    events: list[Event], policy: dict[str, Any], horizon: int
+) -> dict[tuple[str, int, str], tuple[str, int, int, int]]:
     outcomes = Oracle(events, policy, HOURS).outcomes(horizon)
     return {
         (metric, start, clock_id(SUBJECT, metric, rfc3339(start), complaint)): outcome
@@ -129,8 +138,8 @@ def histories(draw: st.DrawFn) -> tuple[list[list[Event]], list[int]]:
     for topic in TOPICS:
         mine = [event for event in log.events if event.topic == topic]
         cuts = sorted(draw(st.lists(st.integers(0, len(mine)), min_size=count - 1, max_size=count - 1)))
-        for unit, start, end in zip(units, [0, *cuts], [*cuts, len(mine)], strict=True):
-            unit += mine[start:end]
+        for index, (start, end) in enumerate(zip([0, *cuts], [*cuts, len(mine)], strict=True)):
+            units[index] += mine[start:end]
     steps = draw(st.lists(st.sampled_from([0, 1, 25, 200, 40_000]), min_size=count, max_size=count))
     watermarks = [at(sum(steps[: index + 1])) for index in range(count)]
     return units, watermarks

@@ -13,12 +13,12 @@ from deskline.config.book import ConfigBook
 from deskline.conversations import Context
 from deskline.records import Event, Output
 from deskline_sla.metrics import Tally
-from deskline_sla.model import FOREVER, Clock, End, Fact, Ignored, Kind, Reason, State, Telling, Walk
+from deskline_sla.model import FOREVER, Clock, End, Fact, Ignored, Kind, Name, Reason, State, Telling, Walk
 from deskline_sla.policy import clock as clocks
 from deskline_sla.policy import order
 from deskline_sla.policy.fold import Fold, owner_at
 from deskline_sla.policy.tell import Now, name, settle, standing, warn, withdraw
-from deskline_sla.reading import READERS, TOPICS, outcome
+from deskline_sla.reading import READERS, TOPICS, hashed, outcome
 from deskline_sla.telling import output
 from deskline_sla.terms import ConfiguredTerms
 
@@ -52,12 +52,14 @@ class SlaFolding:
         # decide
         say: list[Telling] = []
         fold = self._fold(state, facts, context.config, refold=refold)
+        running = fold.open_clocks()
+        horizon = context.watermark - self.lateness_us
         if fold.walk is not state.walk:
             state.walk = fold.walk
-            _compare_all(state, fold, context.watermark - self.lateness_us, say)
+            _compare_all(state, fold, running, horizon, say)
         else:
-            _compare_changed(state, fold, context.watermark - self.lateness_us, say)
-        state.wake = self._wake(state, fold, context.watermark, say)
+            _compare_changed(state, fold, running, horizon, say)
+        state.wake = self._wake(state, fold, running, context.watermark, say)
         # apply
         if not say:
             return []
@@ -114,34 +116,32 @@ class SlaFolding:
         fold.run(0 if refold else start)
         return fold
 
-    def _wake(self, state: State, fold: Fold, watermark: int, say: list[Telling]) -> int:
+    def _wake(self, state: State, fold: Fold, running: list[Clock], watermark: int, say: list[Telling]) -> int:
         """Warn where a threshold is used up; the next instant at which anything can become due."""
         wake = FOREVER
-        horizon = watermark - self.lateness_us
-        for clock in fold.open_clocks():
-            if standing(clock, horizon) == Now.BREACHED:
+        for clock in running:
+            if clocks.breached_by(clock, watermark - self.lateness_us):
                 continue
             if clock.warn_at <= watermark:
-                self._warn(state, clock, fold, watermark, say)
+                _warn(state, clock, fold, watermark, say)
             wake = min(wake, clock.warn_at, clock.runs_on + self.lateness_us)
         for clock in state.pending:
             wake = min(wake, clock.runs_on + self.lateness_us)
         return wake
 
-    def _warn(self, state: State, clock: Clock, fold: Fold, watermark: int, say: list[Telling]) -> None:
-        hours = fold.hours(clock)
-        key = name(clock)
-        while clock.warn_at <= watermark:
-            due = clocks.due_at(clock, watermark, hours)
-            told = warn(state.told.get(key), clock, due, owner_at(fold.walk, clock.warn_at), say)
-            if told is not None:
-                state.told[key] = told
-            clocks.next_warning(clock, hours)
+
+def _warn(state: State, clock: Clock, fold: Fold, watermark: int, say: list[Telling]) -> None:
+    hours = fold.hours(clock)
+    key = name(clock)
+    while clock.warn_at <= watermark:
+        due = clocks.due_at(clock, watermark, hours)
+        state.told[key] = warn(state.told.get(key), clock, due, owner_at(fold.walk, clock.warn_at), say)
+        clocks.next_warning(clock, hours)
 
 
 def _ignore(state: State, event: Event) -> bool:
     """Note the outcome of a message; whether a step that was folded before would now be another."""
-    message = event.data.message_id
+    message = hashed(event.data.message_id)
     group = outcome(event.data.reason)
     if message in state.ignored:
         return False
@@ -155,14 +155,11 @@ def _ignore(state: State, event: Event) -> bool:
     return len(state.facts) > _LOOK_BACK
 
 
-def _compare_all(state: State, fold: Fold, horizon: int, say: list[Telling]) -> None:
+def _compare_all(state: State, fold: Fold, running: list[Clock], horizon: int, say: list[Telling]) -> None:
     """After a fold from the beginning: every clock, and those that were told of and are not there any more."""
     state.pending = []
-    present: set[str] = set()
-    for clock in fold.ended:
-        present.add(name(clock))
-        _compare(state, fold, clock, horizon, say)
-    for clock in fold.open_clocks():
+    present: set[Name] = set()
+    for clock in (*fold.ended, *running):
         present.add(name(clock))
         _compare(state, fold, clock, horizon, say)
     for key, told in state.told.items():
@@ -170,7 +167,7 @@ def _compare_all(state: State, fold: Fold, horizon: int, say: list[Telling]) -> 
             withdraw(told, say)
 
 
-def _compare_changed(state: State, fold: Fold, horizon: int, say: list[Telling]) -> None:
+def _compare_changed(state: State, fold: Fold, running: list[Clock], horizon: int, say: list[Telling]) -> None:
     """After a walk that went on: what ended in it, and what the watermark has reached."""
     waiting = state.pending
     if waiting:
@@ -179,8 +176,9 @@ def _compare_changed(state: State, fold: Fold, horizon: int, say: list[Telling])
             _compare(state, fold, clock, horizon, say)
     for clock in fold.ended:
         _compare(state, fold, clock, horizon, say)
-    for clock in fold.open_clocks():
-        if clocks.breached_by(clock, horizon):
+    for clock in running:
+        # A hold read late can take back a breach although it stands at the end of the fold.
+        if clocks.breached_by(clock, horizon) or name(clock) in state.told:
             _compare(state, fold, clock, horizon, say)
 
 

@@ -104,12 +104,14 @@ Key = tuple[int, ...]
 
 
 class Fact(Struct, array_like=True, gc=False):
-    """One record that counts, without its texts.
+    """One record that counts, without its texts. Ids that are only compared are 64-bit hashes (``reading.hashed``): two
+    of the 10 000 of one conversation are taken for one with a probability of 3e-12.
 
-    ``ref``, ``who``, ``extra`` and ``number`` mean, by kind: message id, tier, channel, 1 if it was met in hands
-    (RECEIVED); in_reply_to, agent (ANSWERED, BOT_SENT); – , – , –, priority (HANDOVER); request, –, –, priority (QUEUED,
-    REQUEUED); assignment, agent, request (ASSIGNED, OFFERED, ACCEPTED, WITHDRAWN, RELEASED); –, agent (TRANSFER, CLOSED);
-    complaint id (COMPLAINT_*).
+    By kind: RECEIVED has ``ref`` (message), ``who`` (tier, if stated), ``text`` (channel), ``number`` (1: met in hands);
+    ANSWERED, BOT_SENT, SYSTEM_SENT ``ref`` (the message answered, if stated), ``who``; HANDOVER ``number`` (priority),
+    ``since``; QUEUED, REQUEUED ``request``, ``number`` (priority), ``since``, ``code`` (``Cause``); ASSIGNED, OFFERED,
+    ACCEPTED, WITHDRAWN, RELEASED ``ref`` (assignment), ``request``, ``who``, ``code`` (``Release``); TRANSFER, CLOSED
+    ``who``; COMPLAINT_* ``text`` (complaint id).
     """
 
     kind: int
@@ -118,18 +120,24 @@ class Fact(Struct, array_like=True, gc=False):
     topic: int
     """0 conversations, 1 replies, 2 routing: the sequence in which topics stand at one instant."""
     offset: int
-    broker_at: int
-    ref: str = ""
+    lag_ms: int
+    """Broker timestamp less event time, of whole milliseconds each."""
+    ref: int = 0
     who: str = ""
-    extra: str = ""
+    text: str = ""
+    request: int = 0
     number: int = 0
     since: int = 0
     """``waiting_since``, where the kind has one."""
     code: int = 0
-    """``Cause`` or ``Release``."""
     shop: str = ""
     """Its own shop, where it was read before any message of the conversation."""
     key: Key = ()
+    """Empty: the usual one."""
+
+    @property
+    def broker_at(self) -> int:
+        return (self.at // 1000 + self.lag_ms) * 1000
 
 
 class Terms(Struct, frozen=True):
@@ -178,6 +186,7 @@ class Clock(Struct, array_like=True, gc=False):
     target_us: int
     target_s: float
     calendar: str
+    """Empty: always open."""
     pausable: bool
     thresholds: tuple[float, ...]
     topic: int
@@ -200,7 +209,7 @@ class Clock(Struct, array_like=True, gc=False):
     warn_at: int = FOREVER
     by: str = ""
     """transfer_response: who transferred."""
-    request: str = ""
+    request: int = 0
     """transfer_response: the request whose ``queued`` started it."""
 
     end: int = End.OPEN
@@ -211,6 +220,10 @@ class Clock(Struct, array_like=True, gc=False):
     reason: str = ""
     end_topic: int = 0
     end_offset: int = -1
+
+
+Name = int | str
+"""What a clock is called inside its conversation; see ``policy.tell``."""
 
 
 class Told(Struct, array_like=True, gc=False):
@@ -227,7 +240,6 @@ class Told(Struct, array_like=True, gc=False):
     calendar: str
     end: int = End.OPEN
     due: int = 0
-    target_us: int = 0
     met_at: int = 0
     agent: str = ""
     warnings: tuple[float, ...] = ()
@@ -244,19 +256,19 @@ class Walk(Struct, array_like=True):
     live: bool = False
     """Opened by a message, not closed since."""
     owner: str = ""
-    owner_assignment: str = ""
-    """Empty: he owns by a message alone."""
-    owner_request: str = ""
-    offer: str = ""
+    owner_assignment: int = 0
+    """0: he owns by a message alone."""
+    owner_request: int = 0
+    offer: int = 0
     """The open offer's assignment."""
     offer_agent: str = ""
-    offer_request: str = ""
-    requests: list[str] = field(default_factory=list)
+    offer_request: int = 0
+    requests: list[int] = field(default_factory=list)
     """Queued and not released."""
     bridged: bool = False
     """Between a hand-over or a transfer and the request that follows."""
-    ended_requests: set[str] = field(default_factory=set)
-    ended_assignments: set[str] = field(default_factory=set)
+    ended_requests: set[int] = field(default_factory=set)
+    ended_assignments: set[int] = field(default_factory=set)
     held: bool = False
     tier: str = ""
     channel: str = ""
@@ -273,7 +285,7 @@ class Walk(Struct, array_like=True):
     last_start: list[int] = field(default_factory=lambda: [-(2**62)] * 5)
     """Places only grow in a walk, so "at the started_at of an ended one" is "at that of the last"."""
     complaint_starts: dict[str, int] = field(default_factory=dict)
-    priorities: dict[str, int] = field(default_factory=dict)
+    priorities: dict[int, int] = field(default_factory=dict)
     """Request → priority of its last ``queued``."""
 
 
@@ -285,18 +297,18 @@ class State(Struct, array_like=True):
     """That of its first ``message.received`` in the log."""
     facts: list[Fact] = field(default_factory=list)
     """In fold order."""
-    ignored: dict[str, int] = field(default_factory=dict)
+    ignored: dict[int, int] = field(default_factory=dict)
     """Message → ``Ignored``."""
-    requests: set[str] = field(default_factory=set)
+    requests: set[int] = field(default_factory=set)
     """Whose first ``queued`` has been read."""
-    orphans: set[str] = field(default_factory=set)
+    orphans: set[int] = field(default_factory=set)
     """Messages that an answer named before they were read."""
     refusals: bool = False
     """A ``queue_full`` has been read."""
     walk: Walk = field(default_factory=Walk)
     pending: list[Clock] = field(default_factory=list)
     """Ended past their target, but the watermark does not yet allow to say so."""
-    told: dict[str, Told] = field(default_factory=dict)
+    told: dict[Name, Told] = field(default_factory=dict)
     wake: int = FOREVER
 
 

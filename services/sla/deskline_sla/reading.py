@@ -1,6 +1,7 @@
 """From events to facts: what of a record the clocks need, and nothing else. Texts end here."""
 
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Final
 
 from deskline.clock import parse_rfc3339
@@ -50,24 +51,33 @@ def outcome(reason: str) -> Ignored:
     return _IGNORED.get(reason, Ignored.OTHER)
 
 
+def hashed(name: str) -> int:
+    """64 bits of an id that is only compared, never written; never 0, which means none."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") or 1
+
+
+def _lag_ms(event: Event) -> int:
+    return event.broker_at // 1000 - event.at // 1000
+
+
 def _received(event: Event, _state: State) -> Fact:
     data = event.data
-    return Fact(
-        _RECEIVED, event.at, 0, event.offset, event.broker_at, data.message_id, data.customer.tier or "", data.channel
-    )
+    tier = data.customer.tier or ""
+    return Fact(_RECEIVED, event.at, 0, event.offset, _lag_ms(event), hashed(data.message_id), tier, data.channel)
 
 
 def _sent(event: Event, _state: State) -> Fact:
     data = event.data
-    author = data.author
-    return Fact(_AUTHORS[author.kind], event.at, 0, event.offset, event.broker_at, data.in_reply_to or "", author.id)
+    answered = hashed(data.in_reply_to) if data.in_reply_to else 0
+    kind = _AUTHORS[data.author.kind]
+    return Fact(kind, event.at, 0, event.offset, _lag_ms(event), answered, data.author.id)
 
 
 def _issued(event: Event, _state: State) -> Fact | None:
     """None where it came too late to be delivered: it is its message's outcome and stops nothing."""
     if event.broker_at > parse_rfc3339(event.data.deliver_by):
         return None
-    return Fact(_REPLIED, event.at, 1, event.offset, event.broker_at)
+    return Fact(_REPLIED, event.at, 1, event.offset, _lag_ms(event))
 
 
 def _handover(event: Event, state: State) -> Fact:
@@ -77,7 +87,7 @@ def _handover(event: Event, state: State) -> Fact:
         event.at,
         1,
         event.offset,
-        event.broker_at,
+        _lag_ms(event),
         number=data.priority,
         since=parse_rfc3339(data.waiting_since),
         shop="" if state.shop else data.shop_id,
@@ -86,17 +96,17 @@ def _handover(event: Event, state: State) -> Fact:
 
 def _queued(event: Event, state: State) -> Fact:
     data = event.data
-    request = data.request_id
+    request = hashed(data.request_id)
     if request in state.requests:
-        return Fact(_REQUEUED, event.at, 2, event.offset, event.broker_at, request, number=data.priority)
+        return Fact(_REQUEUED, event.at, 2, event.offset, _lag_ms(event), request=request, number=data.priority)
     state.requests.add(request)
     return Fact(
         _QUEUED,
         event.at,
         2,
         event.offset,
-        event.broker_at,
-        request,
+        _lag_ms(event),
+        request=request,
         number=data.priority,
         since=parse_rfc3339(data.waiting_since),
         code=_CAUSES.get(data.cause, 0),
@@ -107,14 +117,12 @@ def _queued(event: Event, state: State) -> Fact:
 def _assigned(event: Event, _state: State) -> Fact:
     data = event.data
     kind = _OFFERED if data.mode == "offered" else _ASSIGNED
-    return Fact(kind, event.at, 2, event.offset, event.broker_at, data.assignment_id, data.agent_id, data.request_id)
+    assignment, request = hashed(data.assignment_id), hashed(data.request_id)
+    return Fact(kind, event.at, 2, event.offset, _lag_ms(event), assignment, data.agent_id, request=request)
 
 
 def _withdrawn(event: Event, _state: State) -> Fact:
-    data = event.data
-    return Fact(
-        _WITHDRAWN, event.at, 2, event.offset, event.broker_at, data.assignment_id, data.agent_id, data.request_id
-    )
+    return Fact(_WITHDRAWN, event.at, 2, event.offset, _lag_ms(event), hashed(event.data.assignment_id))
 
 
 def _released(event: Event, state: State) -> Fact:
@@ -122,42 +130,42 @@ def _released(event: Event, state: State) -> Fact:
     code = _RELEASES.get(data.reason, 0)
     if code == Release.QUEUE_FULL:
         state.refusals = True
-    return Fact(
-        _RELEASED, event.at, 2, event.offset, event.broker_at, data.assignment_id or "", "", data.request_id, code=code
-    )
+    assignment = hashed(data.assignment_id) if data.assignment_id else 0
+    request = hashed(data.request_id)
+    return Fact(_RELEASED, event.at, 2, event.offset, _lag_ms(event), assignment, request=request, code=code)
 
 
 def _accepted(event: Event, _state: State) -> Fact:
     data = event.data
-    return Fact(_ACCEPTED, event.at, 0, event.offset, event.broker_at, data.assignment_id, data.agent_id)
+    return Fact(_ACCEPTED, event.at, 0, event.offset, _lag_ms(event), hashed(data.assignment_id), data.agent_id)
 
 
 def _transfer(event: Event, _state: State) -> Fact:
-    return Fact(_TRANSFER, event.at, 0, event.offset, event.broker_at, "", event.data.by_agent_id)
+    return Fact(_TRANSFER, event.at, 0, event.offset, _lag_ms(event), who=event.data.by_agent_id)
 
 
 def _closed(event: Event, _state: State) -> Fact:
     by = event.data.by
     who = by.id if by is not None and by.kind == "agent" else ""
-    return Fact(_CLOSED, event.at, 0, event.offset, event.broker_at, "", who)
+    return Fact(_CLOSED, event.at, 0, event.offset, _lag_ms(event), who=who)
 
 
 def _complaint_opened(event: Event, state: State) -> Fact:
     data = event.data
     shop = "" if state.shop else data.shop_id
-    return Fact(_OPENED, event.at, 0, event.offset, event.broker_at, data.complaint_id, shop=shop)
+    return Fact(_OPENED, event.at, 0, event.offset, _lag_ms(event), text=data.complaint_id, shop=shop)
 
 
 def _complaint_closed(event: Event, _state: State) -> Fact:
-    return Fact(_SETTLED, event.at, 0, event.offset, event.broker_at, event.data.complaint_id)
+    return Fact(_SETTLED, event.at, 0, event.offset, _lag_ms(event), text=event.data.complaint_id)
 
 
 def _held(event: Event, _state: State) -> Fact:
-    return Fact(_HELD, event.at, 0, event.offset, event.broker_at)
+    return Fact(_HELD, event.at, 0, event.offset, _lag_ms(event))
 
 
 def _resumed(event: Event, _state: State) -> Fact:
-    return Fact(_RESUMED, event.at, 0, event.offset, event.broker_at)
+    return Fact(_RESUMED, event.at, 0, event.offset, _lag_ms(event))
 
 
 Reader = Callable[[Event, State], Fact | None]

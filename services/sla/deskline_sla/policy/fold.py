@@ -38,7 +38,7 @@ class Fold:
 
     __slots__ = ("book", "ended", "facts", "ignored", "index", "shop", "walk")
 
-    def __init__(self, walk: Walk, facts: Sequence[Fact], ignored: dict[str, int], shop: str, book: TermsBook) -> None:
+    def __init__(self, walk: Walk, facts: Sequence[Fact], ignored: dict[int, int], shop: str, book: TermsBook) -> None:
         self.walk = walk
         self.facts = facts
         self.ignored = ignored
@@ -53,7 +53,7 @@ class Fold:
         for index in range(start, len(facts)):
             fact = facts[index]
             self.index = index
-            walk.place = fact.key[0]
+            walk.place = fact.key[0] if fact.key else fact.at
             STEPS[fact.kind](self, walk, fact)
 
     def hours(self, clock: Clock) -> Hours:
@@ -97,10 +97,10 @@ class Fold:
         tier, channel = walk.tier, walk.channel
         for index in range(self.index + 1, len(facts)):
             fact = facts[index]
-            if fact.key[0] != place:
+            if (fact.key[0] if fact.key else fact.at) != place:
                 break
             if fact.kind == _RECEIVED:
-                channel = fact.extra
+                channel = fact.text
                 tier = fact.who or tier
         return Case(tier or _TIER, channel, walk.priority)
 
@@ -126,7 +126,10 @@ class Fold:
             self.finish(clock, fact, End.CANCELLED, self.walk.owner, reason)
 
     def open_clocks(self) -> list[Clock]:
-        return [*(clock for clock in self.walk.clocks if clock is not None), *self.walk.complaints.values()]
+        running = [clock for clock in self.walk.clocks if clock is not None]
+        if self.walk.complaints:
+            running += self.walk.complaints.values()
+        return running
 
 
 def owner_at(walk: Walk, instant: int) -> str:
@@ -146,7 +149,7 @@ def in_hands(walk: Walk) -> bool:
 # --- ownership ----------------------------------------------------------------------------------------------------
 
 
-def _own(walk: Walk, agent: str, assignment: str, request: str) -> None:
+def _own(walk: Walk, agent: str, assignment: int, request: int) -> None:
     if walk.owner != agent:
         walk.owners.append((walk.place, agent))
     walk.owner, walk.owner_assignment, walk.owner_request = agent, assignment, request
@@ -155,11 +158,13 @@ def _own(walk: Walk, agent: str, assignment: str, request: str) -> None:
 def _disown(walk: Walk) -> None:
     if walk.owner:
         walk.owners.append((walk.place, ""))
-    walk.owner = walk.owner_assignment = walk.owner_request = ""
+    walk.owner = ""
+    walk.owner_assignment = walk.owner_request = 0
 
 
 def _no_offer(walk: Walk) -> None:
-    walk.offer = walk.offer_agent = walk.offer_request = ""
+    walk.offer_agent = ""
+    walk.offer = walk.offer_request = 0
 
 
 # --- what each kind of fact does ----------------------------------------------------------------------------------
@@ -169,7 +174,7 @@ def _received(fold: Fold, walk: Walk, fact: Fact) -> None:
     opens = not walk.live
     hands = not opens and in_hands(walk)
     fact.number = int(hands)
-    walk.channel = fact.extra
+    walk.channel = fact.text
     if fact.who:
         walk.tier = fact.who
     walk.live = True
@@ -191,7 +196,7 @@ def _answered(fold: Fold, walk: Walk, fact: Fact) -> None:
         _own(walk, agent, walk.offer, walk.offer_request)
         _no_offer(walk)
     elif walk.live and not walk.owner and not walk.requests:
-        _own(walk, agent, "", "")
+        _own(walk, agent, 0, 0)
     fold.stop(_INSTANT, fact, agent)
     fold.stop(_AGENT, fact, agent)
     fold.stop(_NEXT, fact, agent)
@@ -216,10 +221,10 @@ def _handover(fold: Fold, walk: Walk, fact: Fact) -> None:
 
 
 def _queued(fold: Fold, walk: Walk, fact: Fact) -> None:
-    walk.priority = walk.priorities[fact.ref] = fact.number
+    walk.priority = walk.priorities[fact.request] = fact.number
     walk.bridged = False
-    if fact.ref not in walk.ended_requests:
-        walk.requests.append(fact.ref)
+    if fact.request not in walk.ended_requests:
+        walk.requests.append(fact.request)
     if fact.code == Cause.NO_AUTOREPLY:
         if walk.clocks[_NEXT] is None:
             fold.start(_AGENT, fact)
@@ -227,28 +232,28 @@ def _queued(fold: Fold, walk: Walk, fact: Fact) -> None:
         clock = fold.start(_TRANSFER, fact)
         if clock is not None:
             clock.by = walk.transfers.get(fact.since, walk.transferred_by)
-            clock.request = fact.ref
+            clock.request = fact.request
 
 
 def _requeued(_fold: Fold, walk: Walk, fact: Fact) -> None:
     """It counts only where it changes its request's priority: one for the position alone says nothing new."""
-    if walk.priorities.get(fact.ref) != fact.number:
-        walk.priority = walk.priorities[fact.ref] = fact.number
+    if walk.priorities.get(fact.request) != fact.number:
+        walk.priority = walk.priorities[fact.request] = fact.number
 
 
 def _assigned(_fold: Fold, walk: Walk, fact: Fact) -> None:
     if _begins(walk, fact):
         _no_offer(walk)
-        _own(walk, fact.who, fact.ref, fact.extra)
+        _own(walk, fact.who, fact.ref, fact.request)
 
 
 def _offered(_fold: Fold, walk: Walk, fact: Fact) -> None:
     if _begins(walk, fact):
-        walk.offer, walk.offer_agent, walk.offer_request = fact.ref, fact.who, fact.extra
+        walk.offer, walk.offer_agent, walk.offer_request = fact.ref, fact.who, fact.request
 
 
 def _begins(walk: Walk, fact: Fact) -> bool:
-    return fact.ref not in walk.ended_assignments and fact.extra not in walk.ended_requests
+    return fact.ref not in walk.ended_assignments and fact.request not in walk.ended_requests
 
 
 def _accepted(_fold: Fold, walk: Walk, fact: Fact) -> None:
@@ -266,7 +271,7 @@ def _withdrawn(_fold: Fold, walk: Walk, fact: Fact) -> None:
 
 
 def _released(fold: Fold, walk: Walk, fact: Fact) -> None:
-    request = fact.extra
+    request = fact.request
     if fact.code == Release.QUEUE_FULL:
         fold.cancel(_AGENT, fact, Reason.QUEUE_FULL)
     elif fact.code == Release.CLOSED:
@@ -313,11 +318,11 @@ def _resumed(fold: Fold, walk: Walk, _fact: Fact) -> None:
 
 
 def _complaint_opened(fold: Fold, _walk: Walk, fact: Fact) -> None:
-    fold.start(_COMPLAINT, fact, fact.ref)
+    fold.start(_COMPLAINT, fact, fact.text)
 
 
 def _complaint_closed(fold: Fold, walk: Walk, fact: Fact) -> None:
-    clock = walk.complaints.get(fact.ref)
+    clock = walk.complaints.get(fact.text)
     if clock is not None:
         fold.finish(clock, fact, End.MET, walk.owner)
 

@@ -29,6 +29,10 @@ _OPENERS = (Kind.RECEIVED, Kind.TRANSFER)
 _LOOK_BACK = 32
 
 
+def key_of(fact: Fact) -> Key:
+    return fact.key or usual(fact)
+
+
 def usual(fact: Fact) -> Key:
     return (fact.at, fact.topic, 2 * fact.offset)
 
@@ -43,12 +47,12 @@ def provisional(fact: Fact) -> Key:
     return (fact.since, 0, fact.topic + 2**53, fact.offset) if waits(fact) else usual(fact)
 
 
-def arrange(facts: list[Fact]) -> set[str]:
+def arrange(facts: list[Fact]) -> set[int]:
     """Give every fact its key and sort by it; returns the messages that answers name and that are not there (yet)."""
     closes: dict[int, int] = {}
     refusals: list[int] = []
     waiting: dict[int, Key] = {}
-    answered: set[str] = set()
+    answered: set[int] = set()
     for fact in facts:
         if fact.kind == Kind.CLOSED:
             closes[fact.at] = min(closes.get(fact.at, fact.offset), fact.offset)
@@ -59,9 +63,9 @@ def arrange(facts: list[Fact]) -> set[str]:
         if waits(fact):
             waiting[fact.since] = ()
     refusals.sort()
-    messages: dict[str, Fact] = {}
+    messages: dict[int, Fact] = {}
     for fact in facts:
-        fact.key = usual(fact)
+        fact.key = ()
         if fact.kind not in _OPENERS:
             continue
         if fact.kind == Kind.RECEIVED:
@@ -73,30 +77,30 @@ def arrange(facts: list[Fact]) -> set[str]:
                 if first is None or fact.offset < first.offset:
                     messages[fact.ref] = fact
         if fact.at in waiting:
-            waiting[fact.at] = max(waiting[fact.at], fact.key)
+            waiting[fact.at] = max(waiting[fact.at], key_of(fact))
     for fact in facts:
         if fact.kind in _ANSWERS:
             message = messages.get(fact.ref)
             if message is not None and fact.at <= message.at:
-                fact.key = (*message.key, 2, 0, fact.offset)
+                fact.key = (*key_of(message), 2, 0, fact.offset)
         elif waits(fact) and not _refused(fact, refusals):
             fact.key = _waiting_key(fact, waiting[fact.since])
-    facts.sort(key=_key)
+    facts.sort(key=key_of)
     return answered.difference(messages)
 
 
-def append(facts: list[Fact], fact: Fact, orphans: set[str], *, refusals: bool) -> bool:
+def append(facts: list[Fact], fact: Fact, orphans: set[int], *, refusals: bool) -> bool:
     """Add ``fact`` at the end of the arranged ``facts``; False, with nothing changed, where it may not stand there.
 
     ``orphans``: messages named by answers read before them, kept here; ``refusals``: a queue_full has been read.
     """
-    last = facts[-1].key if facts else ()
+    last = key_of(facts[-1]) if facts else ()
     kind = fact.kind
+    key: Key = ()
     if kind in _OPENERS:
         # Later than all others, it shares its instant with no close and no hand-over.
         if (last and fact.at <= last[0]) or (kind == Kind.RECEIVED and fact.ref in orphans):
             return False
-        key = usual(fact)
     elif waits(fact):
         if refusals:
             return False
@@ -112,20 +116,13 @@ def append(facts: list[Fact], fact: Fact, orphans: set[str], *, refusals: bool) 
                 return False
         elif fact.at <= message.at:
             return False
-        key = usual(fact)
     elif kind == Kind.RELEASED and fact.code == Release.QUEUE_FULL:
         return False
-    else:
-        key = usual(fact)
-    if key <= last:
+    if (key or usual(fact)) <= last:
         return False
     fact.key = key
     facts.append(fact)
     return True
-
-
-def _key(fact: Fact) -> Key:
-    return fact.key
 
 
 def _refused(fact: Fact, refusals: list[int]) -> bool:
@@ -141,16 +138,17 @@ def _waiting_key(fact: Fact, opener: Key) -> Key:
 def _last_opener(facts: list[Fact], place: int) -> Key | None:
     """The key of the last message or transfer of that instant, () where there is none, None where it lies too far back."""
     for fact in reversed(facts[-_LOOK_BACK:]):
-        if fact.key[0] < place:
+        key = key_of(fact)
+        if key[0] < place:
             return ()
-        if fact.kind in _OPENERS and fact.key[0] == place:
-            return fact.key
+        if fact.kind in _OPENERS and key[0] == place:
+            return key
     return () if len(facts) <= _LOOK_BACK else None
 
 
-def _find(facts: list[Fact], message_id: str) -> Fact | None:
+def _find(facts: list[Fact], message: int) -> Fact | None:
     """The message among the last facts; of two with one id none: which was first is for ``arrange`` to say."""
     for fact in reversed(facts[-_LOOK_BACK:]):
-        if fact.kind == Kind.RECEIVED and fact.ref == message_id:
+        if fact.kind == Kind.RECEIVED and fact.ref == message:
             return fact
     return None

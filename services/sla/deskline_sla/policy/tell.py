@@ -17,7 +17,7 @@ out to be past its target is not withdrawn first: the breach follows as soon as 
 from enum import IntEnum
 from typing import Final
 
-from deskline_sla.model import Clock, End, Reason, Telling, Told, Word
+from deskline_sla.model import Clock, End, Name, Reason, Telling, Told, Word
 from deskline_sla.policy import clock as clocks
 
 
@@ -67,13 +67,9 @@ SPEECH: Final[dict[tuple[End, Now], tuple[Act, ...]]] = {
 }
 
 
-def name(clock: Clock | Told) -> str:
-    """What a clock is called inside its conversation."""
-    return (
-        f"{clock.metric}:{clock.started_at}:{clock.complaint}"
-        if clock.complaint
-        else f"{clock.metric}:{clock.started_at}"
-    )
+def name(clock: Clock) -> Name:
+    """What a clock is called inside its conversation: a number, short to store, where a number will do."""
+    return f"{clock.started_at}:{clock.complaint}" if clock.complaint else clock.started_at * 8 + clock.metric
 
 
 def standing(clock: Clock, horizon: int) -> Now:
@@ -95,7 +91,7 @@ def settle(told: Told | None, clock: Clock, now: Now, owner_at_due: str, say: li
         told is not None
         and told.end == int(now)
         and told.due == clock.due
-        and told.target_us == clock.target_us
+        and told.target_s == clock.target_s
         and told.met_at == met_at
     ):
         return told
@@ -115,7 +111,7 @@ def withdraw(told: Told, say: list[Telling]) -> None:
     say.extend(take_back(told, act) for act in SPEECH[End(told.end), Now.ABSENT])
 
 
-def warn(told: Told | None, clock: Clock, due: int, owner: str, say: list[Telling]) -> Told | None:
+def warn(told: Told | None, clock: Clock, due: int, owner: str, say: list[Telling]) -> Told:
     """Say that the threshold the clock has reached is used up, once."""
     threshold = clock.thresholds[clock.warned]
     if told is None:
@@ -129,7 +125,7 @@ def warn(told: Told | None, clock: Clock, due: int, owner: str, say: list[Tellin
 
 def _tell(told: Told, clock: Clock, now: Now, met_at: int, agent: str) -> Telling:
     told.shop, told.tier, told.policy_id, told.version = clock.shop, clock.tier, clock.policy_id, clock.version
-    told.target_s, told.target_us, told.calendar = clock.target_s, clock.target_us, clock.calendar
+    told.target_s, told.calendar = clock.target_s, clock.calendar
     told.end, told.due, told.met_at, told.agent = int(now), clock.due, met_at, agent
     cause = (clock.end_topic, clock.end_offset) if clock.end != End.OPEN else None
     if now == Now.MET:
