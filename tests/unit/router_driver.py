@@ -145,7 +145,7 @@ class Driver:
     # --- events ---------------------------------------------------------------------------------------------------
 
     def event(
-        self, topic: str, kind: str, subject: str, data: Any, *, time: float | None = None, id: str | None = None
+        self, topic: str, kind: str, subject: str, data: Any, *, time: float | None = None, event_id: str | None = None
     ) -> Event:
         self._number += 1
         offset = self._offsets.get(topic, 0)
@@ -153,7 +153,17 @@ class Driver:
         source = {CONVERSATIONS: "/gateway/web", REPLIES: "/deskline/autoreply", SLA: "/deskline/sla"}[topic]
         happened = at(self.t if time is None else time)
         return Event(
-            f"{kind}.v1", id or f"e{self._number}", source, subject, happened, False, data, topic, 0, offset, at(self.t)
+            f"{kind}.v1",
+            event_id or f"e{self._number}",
+            source,
+            subject,
+            happened,
+            False,
+            data,
+            topic,
+            0,
+            offset,
+            at(self.t),
         )
 
     def _give(self, event: Event) -> list[Emission]:

@@ -1,10 +1,10 @@
 """Who is chosen, in which order, and why (contract §3 Agents, §4, §6.2-6.4); rows of the scenarios by their letters."""
 
 import pytest
+from tests.unit.router_driver import Driver, agent, at, told
 
 from deskline.config.documents import AgentsDocument, LimitsDocument, RoutingDocument, RoutingRule, Step
 from deskline_router.model import State
-from tests.unit.router_driver import Driver, agent, at, told
 
 ANYBODY = RoutingDocument(rules=(RoutingRule(rule_id="any", steps=(Step(),)),))
 OFFERED = ANYBODY.model_copy(update={"mode": "offered", "accept_s": 20, "pause_after_missed": 2})

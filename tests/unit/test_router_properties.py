@@ -4,10 +4,10 @@ from collections import defaultdict
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.unit.router_driver import Driver, agent, at
 
 from deskline.config.documents import LimitsDocument, RoutingDocument, RoutingRule, Step
 from deskline_router.model import Told
-from tests.unit.router_driver import Driver, agent, at
 
 AGENTS = ("anna", "bo", "carl")
 SUBJECTS = ("c1", "c2", "c3", "c4", "c5")

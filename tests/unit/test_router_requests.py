@@ -1,12 +1,12 @@
 """The request's table, silence, ownership and transfers, case by case (contract §3 Owner, §4)."""
 
 import pytest
+from tests.unit.router_driver import Driver, agent, at, told
 
 from deskline.config.documents import LimitsDocument, RoutingCondition, RoutingDocument, RoutingRule, Step, TierRule
 from deskline.ids import assignment_id, request_id
 from deskline_router.model import State, Told
 from deskline_router.policy.table import TABLE, IllegalTransitionError, Trigger, effect, move
-from tests.unit.router_driver import Driver, agent, at, told
 
 OFFERED = RoutingDocument(mode="offered", accept_s=20, pause_after_missed=2)
 
@@ -276,11 +276,11 @@ def test_a_hand_over_read_before_its_message_opens_at_once():
 
 def test_a_duplicate_has_no_effect():
     driver = Driver()
-    event = driver.event("conversations.v1", "complaint.opened", "c1", _complaint("k1"), id="same")
+    event = driver.event("conversations.v1", "complaint.opened", "c1", _complaint("k1"), event_id="same")
     assert told(driver.unit([event])) == ["queued"]
     driver.t = 1
     driver.closed()
-    again = driver.event("conversations.v1", "complaint.opened", "c1", _complaint("k2"), id="same")
+    again = driver.event("conversations.v1", "complaint.opened", "c1", _complaint("k2"), event_id="same")
     assert told(driver.unit([again])) == []
 
 

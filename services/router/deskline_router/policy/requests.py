@@ -3,6 +3,7 @@
 Each function here is one row of ``policy.table``; its caller has found out that the input is meant for this request.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from deskline.ids import assignment_id, request_id
@@ -15,7 +16,7 @@ from deskline_router.model import (
     State,
     Told,
 )
-from deskline_router.policy.steps import Requirement, Stage, current_rule, rule_for, stages
+from deskline_router.policy.steps import Requirement, Stage, rule_for
 from deskline_router.policy.table import Move, Trigger, move
 from deskline_router.policy.world import World
 
@@ -109,7 +110,7 @@ def raise_priority(world: World, request: Request, priority: int) -> None:
 def enter_stage(world: World, request: Request, step: int, since: int) -> None:
     """Be at ``step`` since that instant, or at the first one after it that is not skipped."""
     shop = world.catalog.shop(request.shop_id)
-    plan = stages(request, current_rule(request, shop), shop)
+    plan = world.plan(request, shop).stages
     request.step = min(step, len(plan) - 1)
     while request.step < len(plan) - 1 and world.void(plan[request.step], request, shop):
         request.step += 1
@@ -149,7 +150,7 @@ def forgive(world: World, request: Request, watermark: int) -> None:
     _changed(world, request)
 
 
-def _until(plan: list[Stage], step: int, since: int) -> int | None:
+def _until(plan: Sequence[Stage], step: int, since: int) -> int | None:
     wait = plan[step].wait
     return None if wait is None or step == len(plan) - 1 else since + wait
 
@@ -291,8 +292,7 @@ def required(stage: Stage) -> dict[str, Any]:
 
 
 def _tell_queued(world: World, request: Request) -> None:
-    shop = world.catalog.shop(request.shop_id)
-    plan = stages(request, current_rule(request, shop), shop)
+    plan = world.plan(request, world.catalog.shop(request.shop_id)).stages
     request.queued_n += 1
     request.told = (request.step, request.priority, list(request.skills))
     data = {

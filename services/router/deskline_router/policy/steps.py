@@ -89,14 +89,6 @@ def _any(stated: Iterable[str], wanted: Sequence[str]) -> bool:
     return any(value in wanted for value in stated)
 
 
-def current_rule(request: Request, shop: Shop) -> RoutingRule:
-    """The rule that the request follows, in the document in force; where it is gone, the one that matches now."""
-    for rule in shop.routing.rules:
-        if rule.rule_id == request.rule_id:
-            return rule
-    return rule_for(request, shop)
-
-
 def stages(request: Request, rule: RoutingRule, shop: Shop) -> list[Stage]:
     found = leading_stages(request, shop)
     for step in rule.steps:
@@ -126,17 +118,54 @@ def leading_stages(request: Request, shop: Shop) -> list[Stage]:
     return found
 
 
-def requirement(request: Request, rule: RoutingRule, plan: Sequence[Stage]) -> Requirement:
-    last = set(request.refused_by)
-    if request.transferrer is not None:
-        last.add(request.transferrer)
+class Plan(NamedTuple):
+    """A request's way through its stages. Many requests share one: it is a function of ``plan_key``."""
+
+    shop: Shop
+    rule: RoutingRule
+    stages: tuple[Stage, ...]
+    relaxed: tuple[tuple[str, ...], ...]
+    """By stage."""
+
+
+PlanKey = tuple[str | tuple[str, ...] | None, ...]
+
+
+def plan_key(request: Request) -> PlanKey:
+    return (
+        request.shop_id,
+        request.rule_id,
+        tuple(request.skills),
+        request.language,
+        request.profile.dedicated,
+        request.first_agent,
+        None if request.first_skills is None else tuple(request.first_skills),
+        request.first_grade,
+    )
+
+
+def make_plan(request: Request, rule: RoutingRule, shop: Shop) -> Plan:
+    found = tuple(stages(request, rule, shop))
+    return Plan(shop, rule, found, tuple(relaxed(found, step) for step in range(len(found))))
+
+
+def named_rule(request: Request, shop: Shop) -> RoutingRule | None:
+    """The rule that the request has followed so far, if the document in force still has it."""
+    return next((rule for rule in shop.routing.rules if rule.rule_id == request.rule_id), None)
+
+
+def requirement(request: Request, plan: Plan) -> Requirement:
+    last: tuple[str, ...] = ()
+    if request.refused_by or request.transferrer is not None:
+        last = tuple(sorted({*request.refused_by, *filter(None, [request.transferrer])}))
+    step = request.step
     return Requirement(
-        rule=rule.rule_id,
-        step=request.step + 1,
-        stage=plan[request.step],
-        relaxed=relaxed(plan, request.step),
+        rule=plan.rule.rule_id,
+        step=step + 1,
+        stage=plan.stages[step],
+        relaxed=plan.relaxed[step],
         excluded=tuple(sorted(request.excluded)),
-        last=tuple(sorted(last)),
+        last=last,
     )
 
 

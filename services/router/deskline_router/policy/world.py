@@ -11,7 +11,20 @@ from bisect import bisect_left, insort
 from typing import NamedTuple
 
 from deskline_router.model import NEVER, Agent, Catalog, Conversation, Emission, Request, Shop, State, Status
-from deskline_router.policy.steps import Requirement, Stage, current_rule, requirement, stages
+from deskline_router.policy.steps import (
+    Plan,
+    PlanKey,
+    Requirement,
+    Stage,
+    make_plan,
+    named_rule,
+    plan_key,
+    requirement,
+    rule_for,
+)
+
+_PLANS_KEPT = 10_000
+"""Kinds of requests whose stages are remembered; a deployment has some hundreds at a time."""
 
 
 class Key(NamedTuple):
@@ -71,6 +84,7 @@ class World:
         """Those of this unit; the caller puts them in."""
         self.pending_shops: set[str] = set()
         """Queues in which somebody might now be assigned: kept until matching has looked at them."""
+        self._plans: dict[PlanKey, Plan] = {}
         self.begin(0)
 
     def begin(self, now: int) -> None:
@@ -136,10 +150,23 @@ class World:
             self.pending_shops.discard(request.shop_id)
 
     def requirement(self, request: Request, shop: Shop) -> Requirement:
-        rule = current_rule(request, shop)
-        plan = stages(request, rule, shop)
-        request.step = min(request.step, len(plan) - 1)
-        return requirement(request, rule, plan)
+        plan = self.plan(request, shop)
+        request.step = min(request.step, len(plan.stages) - 1)
+        return requirement(request, plan)
+
+    def plan(self, request: Request, shop: Shop) -> Plan:
+        """Under the document in force; where it no longer has the request's rule, by the one that matches now."""
+        key = plan_key(request)
+        found = self._plans.get(key)
+        if found is not None and found.shop is shop:
+            return found
+        rule = named_rule(request, shop)
+        if rule is None:
+            return make_plan(request, rule_for(request, shop), shop)
+        if len(self._plans) >= _PLANS_KEPT:
+            self._plans.clear()
+        plan = self._plans[key] = make_plan(request, rule, shop)
+        return plan
 
     def regroup(self, shop_id: str) -> None:
         """The shop's configuration has changed: group its waiting requests anew."""
