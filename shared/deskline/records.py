@@ -23,7 +23,8 @@ Headers = tuple[tuple[str, bytes | None], ...]
 
 class Record(NamedTuple):
     """One Kafka entry. ``topic`` is the logical name, without the deployment's prefix; ``broker_at`` is the broker
-    timestamp in microseconds (Kafka keeps milliseconds)."""
+    timestamp in microseconds (Kafka keeps milliseconds).
+    """
 
     topic: str
     partition: int
@@ -82,7 +83,8 @@ Decoded = Event | Unknown | Invalid
 
 class Output(NamedTuple):
     """One event to publish. ``value`` is the encoded envelope, ``source`` the coordinates of the input that caused it
-    (None for a timer), ``headers`` extra ones (dead letters)."""
+    (None for a timer), ``headers`` extra ones (dead letters).
+    """
 
     topic: str
     key: bytes | None

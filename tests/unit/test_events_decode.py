@@ -319,6 +319,8 @@ BAD_DATA: list[tuple[dict[str, Any], str, Any]] = [
     (ASSIGNED, "data.explanation.relaxed", ["grade"] * 65),
     (ASSIGNED, "data.accept_by", "soon"),
     (ASSIGNED, "data.load", -1),
+    (ASSIGNED, "data.load", 2**53 + 1),  # as a float it would round to the limit
+    (ASSIGNED, "data.waited_s", -(2**53) - 1),
     (ASSIGNED, "data.explanation.required.agent", ""),
     (FLAGGED, "data.spans", [[0, 1]]),
     (FLAGGED, "data.spans", [[0, 1, "phone", 2]]),
@@ -387,6 +389,7 @@ GOOD: list[tuple[dict[str, Any], str, Any]] = [
     (MESSAGE, "source", "/gateway/a%20b:c@d"),
     (MESSAGE, "source", "/gateway/taobao/shop-1"),
     (ASSIGNED, "data.load", 1.25),
+    (ASSIGNED, "data.load", 2**53),
     (ASSIGNED, "data.mode", "a mode of a later release"),
     (FLAGGED, "data.spans", [[0, 1, "phone"]] * 4_096),
     (FLAGGED, "data.action", "hidden"),

@@ -71,6 +71,13 @@ def _integral(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _not_beyond(value: object) -> object:
+    """As a float 2^53 + 1 would round to 2^53, and pass."""
+    if isinstance(value, int) and abs(value) > MAX_INT:
+        raise ValueError("an integer beyond 2^53")
+    return value
+
+
 _NO_CONTROL_CHARACTERS: Final[dict[str, Any]] = {"not": {"pattern": "[\\u0000-\\u001f\\u007f-\\u009f]"}}
 
 Id = Annotated[
@@ -108,9 +115,9 @@ Count = Annotated[int, Field(ge=0, le=MAX_INT), BeforeValidator(_integral), Meta
 Ordinal = Annotated[int, Field(ge=0, le=MAX_INT), BeforeValidator(_integral), Meta(ge=0, le=MAX_INT), FromOne()]
 Priority = Annotated[int, Field(ge=0, le=100), BeforeValidator(_integral), Meta(ge=0, le=100)]
 Score = Annotated[int, Field(ge=1, le=5), BeforeValidator(_integral), Meta(ge=1, le=5)]
-Amount = Annotated[float, Field(ge=0, le=MAX_INT), Meta(ge=0, le=MAX_INT)]
+Amount = Annotated[float, Field(ge=0, le=MAX_INT), BeforeValidator(_not_beyond), Meta(ge=0, le=MAX_INT)]
 """A number that cannot be negative: seconds counted, load."""
-Number = Annotated[float, Field(ge=-MAX_INT, le=MAX_INT), Meta(ge=-MAX_INT, le=MAX_INT)]
+Number = Annotated[float, Field(ge=-MAX_INT, le=MAX_INT), BeforeValidator(_not_beyond), Meta(ge=-MAX_INT, le=MAX_INT)]
 Confidence = Annotated[float, Field(ge=0, le=1), Meta(ge=0, le=1)]
 
 # Of a list, for use inside Annotated[tuple[...], ...].

@@ -37,6 +37,9 @@ def _translate(hint: Any, *, writing: bool) -> Any:
             if any(isinstance(item, FromOne) for item in metadata):
                 return Annotated[inner, msgspec.Meta(ge=1, le=2**53)]
         limits = tuple(item for item in metadata if isinstance(item, msgspec.Meta))
+        if inner is float:
+            # An integer is held to the limits as it stands: as a float 2^53 + 1 would round to 2^53, and pass.
+            return Annotated[int, *limits] | Annotated[float, *limits]
         translated = _translate(inner, writing=writing)
         return Annotated[translated, *limits] if limits else translated
     if origin in (Union, types.UnionType):
