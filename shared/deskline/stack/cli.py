@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import shutil
 import signal
 import sys
@@ -107,6 +108,8 @@ def up(  # noqa: PLR0917  (typer calls it by name)
 
 
 async def _up(options: Options) -> None:
+    # Its warnings about brokers that are coming or going are the normal course of a start and a stop.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     stack = Stack(options, progress=lambda line: print(line, flush=True))
     stopping = asyncio.Event()
 

@@ -49,10 +49,10 @@ def free_ports(count: int, *, avoid: frozenset[int] = frozenset()) -> list[int]:
     drawn = random.SystemRandom().sample(_PORTS, k=len(_PORTS))
     found: list[int] = []
     for port in drawn:
+        if len(found) == count:
+            return found
         if port not in avoid and port_is_free(port):
             found.append(port)
-            if len(found) == count:
-                return found
     raise OSError(f"no {count} free ports between {_PORTS.start} and {_PORTS.stop}")
 
 
