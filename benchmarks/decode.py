@@ -3,19 +3,14 @@
 Beside it, in the same run and over the same bytes, pydantic's ``validate_json`` on the same models: the baseline that the
 ratio is against. The two take turns, so that whatever else the machine does hits both. The values are 400 bytes long,
 Chinese, ``message.received.v1`` in CloudEvents structured form, each different from the others.
-
-    python benchmarks/decode.py [--envelopes 20000] [--rounds 5] [--json FILE]
-
-``--json`` appends one line a figure: {name, value, unit, baseline, ratio, samples, params}. The value is the median.
+The value is the median of the rounds, in envelopes a second of CPU time.
 """
 
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
+from benchmarks.figures import Figures
 from deskline.clock import parse_rfc3339, rfc3339
 from deskline.events.models import ANY_EVENT
 from deskline.events.wire import decode
@@ -66,40 +61,15 @@ def with_pydantic(batch: Sequence[Record]) -> None:
         ANY_EVENT.validate_json(record.value or b"")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--envelopes", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--size", type=int, default=400, help="bytes of one envelope, at least 380")
-    parser.add_argument("--json", type=Path, help="append the figure to this file")
-    options = parser.parse_args()
-
-    batch = records(options.envelopes, options.size)
-    if not all(len(record.value or b"") == options.size and isinstance(decode(record), Event) for record in batch):
+def measure(figures: Figures, *, envelopes: int = 20_000, rounds: int = 5, size: int = 400) -> None:
+    """Show ``spine_decode``; ``size`` is the bytes of one envelope, at least 380."""
+    batch = records(envelopes, size)
+    if not all(len(record.value or b"") == size and isinstance(decode(record), Event) for record in batch):
         raise SystemExit("the envelopes are not what this benchmark is about")
     ours, baseline = [], []
-    for _ in range(options.rounds):
+    for _ in range(rounds):
         ours.append(rate(with_wire, batch))
         baseline.append(rate(with_pydantic, batch))
-    value, base = statistics.median(ours), statistics.median(baseline)
-    print(f"deskline.events.wire.decode  {value:>10,.0f} envelopes/s (min {min(ours):,.0f}, max {max(ours):,.0f})")
-    print(
-        f"pydantic validate_json       {base:>10,.0f} envelopes/s (min {min(baseline):,.0f}, max {max(baseline):,.0f})"
+    figures.show(
+        "spine_decode", ours, "envelopes/s", baseline=statistics.median(baseline), envelopes=envelopes, bytes=size
     )
-    print(f"ratio                        {value / base:>10.2f}")
-    if options.json:
-        figure = {
-            "name": "spine_decode",
-            "value": round(value),
-            "unit": "envelopes/s",
-            "baseline": round(base),
-            "ratio": round(value / base, 2),
-            "samples": options.rounds,
-            "params": {"envelopes": options.envelopes, "bytes": options.size, "clock": "process CPU time"},
-        }
-        with options.json.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(figure) + "\n")
-
-
-if __name__ == "__main__":
-    main()

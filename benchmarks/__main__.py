@@ -1,0 +1,47 @@
+"""``python -m benchmarks [PART …] [--messages N] [--json FILE]``."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks import drain, latency
+from benchmarks.figures import Figures
+
+PARTS = ("spine", "autoreply", "router", "sla", "archive", "pipeline", "latency")
+
+
+def main(
+    parts: Annotated[list[str] | None, typer.Argument(help=f"Any of: {', '.join(PARTS)}. Without: all.")] = None,
+    messages: Annotated[int, typer.Option(help="Messages in the backlog.")] = 200_000,
+    json: Annotated[Path | None, typer.Option(help="Append one JSON line per figure to this file.")] = None,
+    seconds: Annotated[float, typer.Option(help="Length of each latency measurement.")] = 20.0,
+) -> None:
+    """Measure, beside baselines of the same minute. Machines are shared: quote ratios and medians."""
+    wanted = parts or list(PARTS)
+    unknown = sorted(set(wanted) - set(PARTS))
+    if unknown:
+        raise typer.BadParameter(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    figures = Figures(json)
+    if "spine" in wanted:
+        print("spine: decoding, and what exactly once costs")
+        from benchmarks import decode
+
+        decode.measure(figures)
+        asyncio.run(drain.spine(figures, messages))
+    services = [name for name in drain.ORDER if name in wanted]
+    if services:
+        print(f"services draining {messages:,} messages, one instance each, every effect exactly once")
+        asyncio.run(drain.services(figures, services, messages))
+    if "pipeline" in wanted:
+        print(f"all four services at once draining {messages:,} messages")
+        asyncio.run(drain.pipeline(figures, messages))
+    if "latency" in wanted:
+        print("from a message's broker timestamp to its outcome's")
+        for rate in (200, 1000):
+            asyncio.run(latency.measure(figures, rate, seconds))
+
+
+if __name__ == "__main__":
+    typer.run(main)
