@@ -8,6 +8,7 @@ import json
 import random
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 from tests.load.envelopes import Shape
@@ -38,9 +39,13 @@ def main() -> int:
         sys.stdout.write(f"sent {sent}\n")
         return 0
     plan = Plan(options.seed, options.records, agents, options.rate, shape)
-    counts = asyncio.run(Traffic(plan, *address).run())
+    counts = asyncio.run(_play(plan, address))
     sys.stdout.writelines(f"{count:8} {name}\n" for name, count in sorted(counts.items()))
     return 0
+
+
+async def _play(plan: Plan, address: tuple[str, str]) -> Counter[str]:
+    return await Traffic(plan, *address).run()
 
 
 async def _static(seed: int, records: int, shape: Shape, address: tuple[str, str]) -> int:

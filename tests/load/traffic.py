@@ -189,8 +189,9 @@ class Traffic:
         """The customer's next message, not sent yet."""
         talk.said += 1
         text = self.corpus.customer(self.chance)
-        who = {"shop": talk.shop, "customer": talk.customer}
-        return self.gateway.message(talk.subject, at, **who, number=talk.said, text=text)
+        return self.gateway.message(
+            talk.subject, at, shop=talk.shop, customer=talk.customer, number=talk.said, text=text
+        )
 
     def event(self, talk: Talk, type_: str, **data: Any) -> None:
         """Something of this conversation, now, less up to 50 ms on its way."""
