@@ -30,37 +30,31 @@ few milliseconds after the watermark allows it. **Lanes** follow the Kafka group
 import asyncio
 import contextlib
 import traceback
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, Final, Protocol
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from deskline import lane_store
 from deskline.clock import SECOND, now_us
 from deskline.errors import FatalError, StaleError, TransientError
 from deskline.events.deadletters import describe, failed_letter
-from deskline.events.wire import decode
-from deskline.kafka import Ends, Publisher, group_consumer, to_record
+from deskline.intake import Batch, Intake
+from deskline.kafka import Ends, Publisher, group_consumer
 from deskline.lanes import Lane, plan_lanes
 from deskline.metrics import EngineMetrics
 from deskline.outbox import Outbox, pack
 from deskline.poison import PoisonBreaker
 from deskline.postgres import TRANSIENT, Connection, connect
-from deskline.records import DEAD_LETTERS, Decoded, Event, Output, Record, Unknown
+from deskline.records import Decoded, Event, Output, Record
 from deskline.settings import ServiceSettings
 from deskline.work import Consumer, Work
 
 log = structlog.get_logger(__name__)
 
-# Records held in memory beyond the unit at work: two units, so that fetching overlaps deciding.
-_PENDING_UNITS: Final = 2
-# A lane's topic that holds so many unconsumed records is not fetched further until half of them are gone.
-_PAUSE_ABOVE: Final = 4000
 # Without any news the loop looks around this often (timers are woken exactly, see _watch_ends).
 _IDLE_S: Final = 0.25
 # End offsets are asked this often for lag and readiness; at once when a timer waits for them.
@@ -133,7 +127,6 @@ class Engine:
         self.started = False
         """A first assignment has been received and acquired (it may be empty: a standby)."""
         self.database_away = False
-        self.broker_away = False
         self.last_progress_at = now_us()
         self._config = config
         self._ends = ends
@@ -146,20 +139,22 @@ class Engine:
         self._generation = 0
         self._acquired = -1
         self._rebalancing = True
-        self._kafka: AIOKafkaConsumer | None = None
-        self._fetch: asyncio.Task[dict[TopicPartition, list[Any]]] | None = None
+        self._kafka = group_consumer(
+            settings,
+            f"{settings.topic_prefix}deskline-{consumer.name}",
+            f"deskline-{consumer.name}-{settings.instance}",
+        )
+        self._intake = Intake(settings, consumer, self._kafka, ends, metrics)
+        self._asking_failed = False
         self._connection: Connection | None = None
         self._unit_lock = asyncio.Lock()
         self._wake = asyncio.Event()
         self._ends_wake = asyncio.Event()
         self._poked = False
         self._stopping = False
-        self._paused: set[TopicPartition] = set()
         self._last_unit_at = 0.0
         self._co_partitioned: bool = getattr(consumer, "co_partitioned", True)
         self._shared_outbox: bool = getattr(consumer, "shared_outbox", False)
-        self._stop_on_gap: bool = getattr(consumer, "on_gap", "accept") == "stop"
-        self._settle: Callable[[int, Event], bool] | None = getattr(consumer, "settle", None)
 
     # --- the outside -------------------------------------------------------------------------------------------------
 
@@ -174,6 +169,11 @@ class Engine:
         self._wake.set()
 
     @property
+    def broker_away(self) -> bool:
+        """The last fetch, question or publication failed."""
+        return self._asking_failed or self._intake.broker_away or self.outbox.broker_away
+
+    @property
     def caught_up(self) -> bool:
         return (
             self.started
@@ -186,13 +186,9 @@ class Engine:
     async def run(self) -> None:
         """Consume until ``stop``; raises ``FatalError`` where going on would do harm."""
         prefix = self.settings.topic_prefix
-        name = self.consumer.name
         for topic in self.consumer.topics:
             await self._patiently(self._ends.partitions, topic)
         await self._patiently(self._publisher.start)
-        self._kafka = group_consumer(
-            self.settings, f"{prefix}deskline-{name}", f"deskline-{name}-{self.settings.instance}"
-        )
         self._kafka.subscribe([prefix + topic for topic in self.consumer.topics], listener=_Listener(self))
         tasks: list[asyncio.Task[Any]] = []
         try:
@@ -211,8 +207,8 @@ class Engine:
                     await self.outbox.drained()
                     await self._delete_published()
         finally:
-            if self._fetch is not None:
-                tasks.append(self._fetch)
+            if self._intake.fetch is not None:
+                tasks.append(self._intake.fetch)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -229,7 +225,7 @@ class Engine:
             except (KafkaError, OSError, TransientError) as error:
                 if self._stopping:
                     raise FatalError("stopped before the broker answered") from error
-                self.broker_away = True
+                self._asking_failed = True
                 log.warning("waiting for the broker", error=str(error) or type(error).__name__)
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, _BACK_OFF_S[1])
@@ -253,9 +249,7 @@ class Engine:
         self._assigned = tuple((tp.topic[length:], tp.partition) for tp in assigned)
         self._generation += 1
         self._rebalancing = False
-        if assigned and self._kafka is not None:
-            self._kafka.pause(*assigned)
-        self._paused = set(assigned)
+        self._intake.hold(assigned)
         self._wake.set()
 
     def _drop_lanes(self) -> None:
@@ -279,7 +273,7 @@ class Engine:
             self._by_tp = {(topic, lane.partition): lane for lane in fresh.values() for topic in lane.topics}
             self.consumer.lanes_changed(frozenset(lane.partition for lane in fresh.values()))
             await self._refresh_dues(connection)
-            self._seek_all()
+            self._intake.begin(fresh)
             self._acquired = generation
             self.started = True
             self.last_progress_at = now_us()
@@ -293,25 +287,19 @@ class Engine:
             for lane in self.lanes.values():
                 lane.next_due = earliest.get(lane.partition)
 
-    def _seek_all(self) -> None:
-        assert self._kafka is not None
-        for (topic, partition), lane in self._by_tp.items():
-            tp = TopicPartition(self.settings.topic_prefix + topic, partition)
-            with contextlib.suppress(KafkaError, ValueError, AssertionError):
-                # Raises where the assignment has just changed again: then the lanes are acquired again, too.
-                self._kafka.seek(tp, lane.positions[topic])
-                self._kafka.resume(tp)
-                self._paused.discard(tp)
-
     # --- the main loop -----------------------------------------------------------------------------------------------
 
     async def _loop(self) -> None:
+        loop = asyncio.get_running_loop()
         delay_s = _BACK_OFF_S[0]
+        failed_at = 0.0
         while not self._stopping:
             try:
                 await self._turn()
-                delay_s = _BACK_OFF_S[0]
                 self.database_away = False
+                if loop.time() - failed_at > 2 * _BACK_OFF_S[1]:
+                    # A turn may succeed merely because what fails is still on its way.
+                    delay_s = _BACK_OFF_S[0]
             except FatalError:
                 raise
             except StaleError as error:
@@ -324,6 +312,7 @@ class Engine:
                 self._abandon()
                 await self._disconnect()
                 await self._pause(delay_s)
+                failed_at = loop.time()
                 delay_s = min(delay_s * 2, _BACK_OFF_S[1])
             self._watchdog()
 
@@ -344,16 +333,16 @@ class Engine:
             await self._pause(0.05)
             return
         if self._acquired != self._generation:
-            self._discard_fetch()
+            self._intake.discard_fetch()
             await self._acquire()
-        self._start_fetch()
+        self._intake.start_fetch()
         await self._wait()
-        self._absorb()
+        await self._intake.absorb()
         await self.outbox.room()
         async with self._unit_lock:
             if self._acquired != self._generation:
                 return
-            batch = await self._take()
+            batch = await self._intake.take()
             if batch:
                 await self._consume(batch)
             elif self._poked:
@@ -362,20 +351,6 @@ class Engine:
             await self._fire()
         # aiokafka does not yield while records are buffered: heartbeats and HTTP live on this.
         await asyncio.sleep(0)
-
-    def _start_fetch(self) -> None:
-        if self._fetch is None and self.lanes and self._kafka is not None:
-            held = sum(lane.waiting for lane in self.lanes.values())
-            if held < self.settings.max_unit_records * _PENDING_UNITS:
-                self._fetch = asyncio.create_task(
-                    self._kafka.getmany(timeout_ms=1000, max_records=self.settings.max_unit_records)
-                )
-
-    def _discard_fetch(self) -> None:
-        if self._fetch is not None and self._fetch.done():
-            if not self._fetch.cancelled():
-                self._fetch.exception()
-            self._fetch = None
 
     async def _wait(self) -> None:
         """Until there is something to do. Small units are paced, so that what gathers meanwhile shares one."""
@@ -390,8 +365,8 @@ class Engine:
         while not self._stopping and (left := deadline - loop.time()) > 0:
             wake = asyncio.ensure_future(self._wake.wait())
             waits: set[asyncio.Future[Any]] = {wake}
-            if self._fetch is not None and not waiting:
-                waits.add(self._fetch)
+            if self._intake.fetch is not None and not waiting:
+                waits.add(self._intake.fetch)
             try:
                 done, _ = await asyncio.wait(waits, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -402,116 +377,9 @@ class Engine:
             waiting = 1
             deadline = self._last_unit_at + self.settings.unit_interval_ms / 1000
 
-    def _absorb(self) -> None:
-        """Take what the fetch brought into the lanes, checking that each offset is the one that follows."""
-        if self._fetch is None or not self._fetch.done():
-            return
-        fetch, self._fetch = self._fetch, None
-        try:
-            fetched = fetch.result()
-        except KafkaError as error:
-            self.broker_away = True
-            raise TransientError(f"fetching failed: {type(error).__name__}") from error
-        self.broker_away = False
-        length = len(self.settings.topic_prefix)
-        for tp, messages in fetched.items():
-            topic = tp.topic[length:]
-            lane = self._by_tp.get((topic, tp.partition))
-            if lane is None or lane.blocked is not None:
-                continue
-            pending = lane.pending[topic]
-            expected = lane.expected[topic]
-            for message in messages:
-                if message.offset < expected:
-                    continue
-                if message.offset > expected and not self._gap(lane, topic, tp, expected, message.offset):
-                    break
-                pending.append(to_record(message, length))
-                expected = message.offset + 1
-            lane.expected[topic] = expected
-            if len(pending) > _PAUSE_ABOVE and self._kafka is not None:
-                self._kafka.pause(tp)
-                self._paused.add(tp)
-
-    def _gap(self, lane: Lane, topic: str, tp: TopicPartition, expected: int, found: int) -> bool:
-        """True: the broker really has nothing between; go on behind the gap."""
-        assert self._kafka is not None
-        if lane.gap_seen.get(topic) != expected:
-            lane.gap_seen[topic] = expected
-            self._kafka.seek(tp, expected)
-            return False
-        self._metrics.gaps.labels(self.consumer.name, topic).inc()
-        if self._stop_on_gap:
-            lane.blocked = f"{topic}/{tp.partition}: offsets {expected} to {found - 1} are missing"
-            log.error("lane stopped at an offset gap", lane=lane.key, topic=topic, expected=expected, found=found)
-            return False
-        log.error("offset gap", lane=lane.key, topic=topic, expected=expected, found=found)
-        return True
-
-    async def _take(self) -> list[tuple[Lane, list[Record], list[Decoded]]]:
-        """Records for one unit: lane after lane, topics in the service's order, at most ``max_unit_records``."""
-        left = self.settings.max_unit_records
-        batch = []
-        for lane in self.lanes.values():
-            if lane.blocked is not None or not lane.waiting:
-                continue
-            records: list[Record] = []
-            decoded: list[Decoded] = []
-            for topic in lane.topics:
-                pending = lane.pending[topic]
-                if not pending or left <= 0:
-                    continue
-                taken = list(islice(pending, left))
-                results = [decode(record) if record.topic != DEAD_LETTERS else _NOT_AN_ENVELOPE for record in taken]
-                if self._settle is not None:
-                    keep = await self._settled_prefix(lane, topic, results, records)
-                    del taken[keep:], results[keep:]
-                for _ in range(len(taken)):
-                    pending.popleft()
-                self._resume(lane, topic, pending)
-                records += taken
-                decoded += results
-                left -= len(taken)
-            if records:
-                batch.append((lane, records, decoded))
-                # Decoding a full unit takes milliseconds; heartbeats go first.
-                await asyncio.sleep(0)
-        return batch
-
-    def _resume(self, lane: Lane, topic: str, pending: deque[Record]) -> None:
-        if self._paused and self._kafka is not None and len(pending) < _PAUSE_ABOVE // 2:
-            tp = TopicPartition(self.settings.topic_prefix + topic, lane.partition)
-            if tp in self._paused:
-                self._paused.discard(tp)
-                self._kafka.resume(tp)
-
-    async def _settled_prefix(self, lane: Lane, topic: str, results: Sequence[Decoded], taken: Sequence[Record]) -> int:
-        """How many of these records may be consumed now (see ``settle`` of the consumer): a record that must wait
-        does so until the lane's other topics have been read to the ends asked for when it came to the head.
-        """
-        assert self._settle is not None
-        now = now_us()
-        first = next(
-            (i for i, r in enumerate(results) if isinstance(r, Event) and self._settle(now, r)),
-            None,
-        )
-        if first is None:
-            return len(results)
-        others = [other for other in lane.topics if other != topic]
-        after = dict(lane.positions)
-        for record in taken:
-            after[record.topic] = record.offset + 1
-        if lane.settle is None:
-            _, ends = await self._ends.ask([(other, lane.partition) for other in others])
-            lane.settle = {other: ends[other, lane.partition] for other in others}
-        if all(after[other] >= end for other, end in lane.settle.items()):
-            lane.settle = None
-            return len(results)
-        return first
-
     # --- units of work -----------------------------------------------------------------------------------------------
 
-    async def _consume(self, batch: list[tuple[Lane, list[Record], list[Decoded]]]) -> None:
+    async def _consume(self, batch: Batch) -> None:
         """One unit; where it fails for good, halves of it, down to the one record that gets a dead letter."""
         try:
             await self._unit(batch, {})
@@ -546,7 +414,7 @@ class Engine:
 
     async def _unit(
         self,
-        batch: Sequence[tuple[Lane, list[Record], list[Decoded]]],
+        batch: Batch,
         due: Mapping[str, int],
         *,
         letter: Output | None = None,
@@ -599,7 +467,7 @@ class Engine:
             asyncio.get_running_loop().time() - self._last_unit_at
         )
 
-    def _work(self, batch: Sequence[tuple[Lane, list[Record], list[Decoded]]], due: Mapping[str, int]) -> Work:
+    def _work(self, batch: Batch, due: Mapping[str, int]) -> Work:
         if len(batch) == 1:
             _, records, decoded = batch[0]
         else:
@@ -709,9 +577,9 @@ class Engine:
             if self.lanes:
                 try:
                     await self._hear_ends()
-                    self.broker_away = False
+                    self._asking_failed = False
                 except TransientError as error:
-                    self.broker_away = True
+                    self._asking_failed = True
                     log.warning("the broker cannot be asked; the watermark stands still", error=str(error))
             dues = [lane.next_due for lane in self.lanes.values() if lane.next_due is not None]
             wait_s = _ENDS_INTERVAL_S
@@ -731,8 +599,8 @@ class Engine:
                 continue
             topic = key[0]
             if end < lane.positions[topic] and lane.blocked is None:
-                lane.blocked = f"{topic}/{lane.partition} ends at {end}, before our position {lane.positions[topic]}"
-                log.error("lane stopped: the topic was rewritten", lane=lane.key, topic=topic, end=end)
+                why = f"{topic}/{lane.partition} ends at {end}, before our position {lane.positions[topic]}"
+                self._intake.block(lane, why)
             lane.heard(topic, asked_at, end)
         self._metrics.observe_lanes(self.consumer.name, self.lanes.values())
         if any(self._is_due(lane) for lane in self.lanes.values()):
@@ -750,7 +618,7 @@ class Engine:
                 for lane in self.lanes.values()
                 for topic, offset in lane.positions.items()
             }
-            if offsets and self._kafka is not None:
+            if offsets:
                 with contextlib.suppress(KafkaError):
                     await self._kafka.commit(offsets)
             async with self._unit_lock:
@@ -769,7 +637,7 @@ class Engine:
 
     def _watchdog(self) -> None:
         """Records wait, everything answers, and nothing has moved for too long: only a new process helps."""
-        if self.database_away or self.broker_away or self.outbox.broker_away:
+        if self.database_away or self.broker_away:
             self.last_progress_at = now_us()
             return
         waiting = any(lane.lag > 0 and lane.blocked is None for lane in self.lanes.values())
@@ -790,16 +658,10 @@ class Engine:
             closing.terminate()
 
 
-# Dead letters carry other records' bytes: they are archived, and never judged.
-_NOT_AN_ENVELOPE: Final = Unknown("", "", "", "", 0)
-
-
-def _halves(
-    batch: Sequence[tuple[Lane, list[Record], list[Decoded]]], size: int
-) -> tuple[list[tuple[Lane, list[Record], list[Decoded]]], list[tuple[Lane, list[Record], list[Decoded]]]]:
+def _halves(batch: Batch, size: int) -> tuple[Batch, Batch]:
     """The first ``size`` records and the rest; order within each lane is kept."""
-    first: list[tuple[Lane, list[Record], list[Decoded]]] = []
-    second: list[tuple[Lane, list[Record], list[Decoded]]] = []
+    first: Batch = []
+    second: Batch = []
     for lane, records, decoded in batch:
         cut = min(len(records), max(size, 0))
         if cut:

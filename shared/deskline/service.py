@@ -216,7 +216,7 @@ def readiness(name: str, engine: Engine) -> tuple[bool, dict[str, Any]]:
     lag = sum(lane.lag for lane in engine.lanes.values())
     idle_s = (now_us() - engine.last_progress_at) / SECOND
     moving = lag == 0 or idle_s < engine.settings.stall_s / 2
-    connected = not (engine.database_away or engine.broker_away or engine.outbox.broker_away)
+    connected = not (engine.database_away or engine.broker_away)
     ready = engine.started and connected and moving and not blocked
     return ready, {
         "service": name,
