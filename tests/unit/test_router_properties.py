@@ -263,6 +263,15 @@ def status_of(driver, who, upto):
     return max(known, key=lambda s: (s.at, s.offset), default=None)
 
 
+def counted_statuses(driver, who):
+    """(index, status) of those that were the agent's last by event time when they were read: an older one says nothing."""
+    newest = None
+    for index, s in enumerate(driver.statuses):
+        if s.agent_id == who and (newest is None or (s.at, s.offset) > newest):
+            newest = (s.at, s.offset)
+            yield index, s.status
+
+
 def check_statuses(driver):
     """6.3: every assignment relies on the last status that had been read, and it says online."""
     for number, e in assignments_with_statuses(driver):
@@ -306,7 +315,7 @@ def check_nobody_waits_for_nothing(driver):
         if e.data.get("agent_paused"):
             events.append((number, e.data["agent_id"]))
     for number, who in events:
-        later = [s.status for s in driver.statuses[number:] if s.agent_id == who and s.at >= 0]
+        later = [status for index, status in counted_statuses(driver, who) if index >= number]
         back = any(a != "online" and "online" in later[i:] for i, a in enumerate(later))
         if not back:
             paused.add(who)
