@@ -6,8 +6,9 @@ Every case ends with a message at 100 that the rules would answer; ``human_owned
 from collections.abc import Callable
 
 import pytest
-from tests.fixtures.autoreply import Log, Service, opened_by
+from tests.fixtures.autoreply import Log, Service, book, opened_by
 
+from deskline.config.documents import LimitsDocument
 from deskline.records import Event
 
 OWNED, FREE = "ignored human_owned", "reply shipping"
@@ -162,3 +163,12 @@ def test_a_close_ends_a_hand_over_that_was_not_queued():
     log, service = Log(), Service()
     service.unit(log.says(50, "甲"), log.closes(60))
     assert service.answer(log.says(100, "乙")) == "handover no_match"
+
+
+def test_a_close_does_not_end_the_request_that_the_silence_of_the_message_itself_opened():
+    """What opened it is later than the close, whatever the ``waiting_since`` says."""
+    log = Log()
+    service = Service(book(limits=LimitsDocument(patience_s=3600)))
+    routing = [log.queued(104, opened_by("m-9"), since=20, cause="no_autoreply")]
+    routing.append(log.assigned(105, opened_by("m-9"), "a-1"))
+    assert service.answer(*routing, log.closes(50), log.says(100, "发货", "m-9"), now=106) == OWNED

@@ -134,14 +134,20 @@ class Builder:
     def queued(self, step: Step, at: float) -> None:
         messages = self._messages()
         if self.request is None and messages:
-            opener = messages[-1 - step.choice % min(3, len(messages))]
+            place = len(messages) - 1 - step.choice % min(3, len(messages))
+            opener = messages[place]
             request = opened_by(opener.data.message_id)
             if request not in self.openers:
                 self.request = request
                 self.openers[request] = opener.at
-                since = min(event.at for event in messages[-3:]) if step.choice % 2 else opener.at
                 event = self.log.queued(self.clock, request, since=0)
-                data = type(event.data)(**{**_fields(event.data), "waiting_since": rfc3339(min(since, opener.at))})
+                since = opener.at
+                if step.choice % 2:
+                    # Contract §4, waiting_since: of the message and those before it in the partition, after the last
+                    # close that stands before it there.
+                    closed = closed_before(self.conversations[: self.conversations.index(opener)])
+                    since = min([since, *(m.at for m in messages[max(0, place - 2) : place] if m.at > closed)])
+                data = type(event.data)(**{**_fields(event.data), "waiting_since": rfc3339(since)})
                 self.routing.append(event._replace(data=data))
 
     def assigned(self, step: Step, at: float, *, offered: bool = False) -> None:

@@ -68,12 +68,12 @@ def decide(
     old = time - message.broker_at > limits.patience
     if old:
         silent_from = message.broker_at + limits.patience
-        silent = had_request(subject, turn.message_id, silent_from, history, requests)
+        silent = had_request(subject, turn, silent_from, history, requests)
         if silent or message.written:
             return Ignored(Ignore.SUPERSEDED, silent=silent)
     if not message.asked.text and not message.asked.attachment:
         return Ignored(Ignore.EMPTY)
-    if is_owned(subject, history, requests, turn.at):
+    if is_owned(subject, history, requests, turn):
         return Ignored(Ignore.HUMAN_OWNED)
     too_old = old and time - turn.at > limits.reply_max_age
     would = _unowned(message, history, requests, rules, too_old=too_old)
@@ -83,7 +83,7 @@ def decide(
 def _unowned(message: Message, history: History, requests: Requests, rules: Compiled, *, too_old: bool) -> Decision:
     """A message in a conversation that nobody owns."""
     turn = message.turn
-    is_open = request_is_open(message.subject, history, requests)
+    is_open = request_is_open(message.subject, history, requests, turn)
     repeated = False
     if turn.digest:
         same = [earlier for earlier in history.turns if earlier.digest == turn.digest]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from deskline.ids import request_id
 
 if TYPE_CHECKING:
-    from deskline_autoreply.policy.history import History
+    from deskline_autoreply.policy.history import History, Turn
     from deskline_autoreply.policy.requests import Assignment, Request, Requests
 
 FOREVER: Final = 2**63 - 1
@@ -25,23 +25,23 @@ class Owned(NamedTuple):
     last: int
 
 
-def is_owned(subject: str, history: History, requests: Requests, at: int) -> bool:
-    """Whether somebody owns the conversation as far as read, or did until ``at`` or later.
+def is_owned(subject: str, history: History, requests: Requests, turn: Turn) -> bool:
+    """Whether somebody owns the conversation as far as read, or did until the message ``turn`` or later.
 
     An ownership counts that ended, but not before the message: the message was for that agent.
     """
     if not (requests.assignments or history.spoken or history.accepted):
         return False
-    return any(owned.last >= at for owned in ownerships(subject, history, requests, at))
+    return any(owned.last >= turn.at for owned in ownerships(subject, history, requests, turn))
 
 
-def ownerships(subject: str, history: History, requests: Requests, at: int) -> list[Owned]:
+def ownerships(subject: str, history: History, requests: Requests, turn: Turn) -> list[Owned]:
     """Every ownership after the last close. Those by assignment come first, those by writing alone follow.
 
-    ``at``: of the message that is being decided. It may be the one that opens the conversation, in which case an
+    ``turn``: the message that is being decided. It may be the one that opens the conversation, in which case an
     agent's message that is later by place, though read earlier, was written in an open conversation.
     """
-    live = [request for request in requests.requests if not ended_by_close(subject, request, history)]
+    live = [request for request in requests.requests if not ended_by_close(subject, request, history, turn)]
     by_assignment = [
         owned
         for assignment in requests.assignments
@@ -55,7 +55,7 @@ def ownerships(subject: str, history: History, requests: Requests, at: int) -> l
         for accepted in history.accepted
         if requests.assignment(accepted.assignment_id) is None and requests.read_at < accepted.broker_at
     ]
-    return by_assignment + _by_writing(history, live, by_assignment, min(history.opened_at or at, at))
+    return by_assignment + _by_writing(history, live, by_assignment, min(history.opened_at or turn.at, turn.at))
 
 
 def _by_assignment(assignment: Assignment, history: History) -> Owned | None:
@@ -105,8 +105,11 @@ def _handed_on(history: History, agent: str, begin: int) -> int:
     )
 
 
-def ended_by_close(subject: str, request: Request, history: History) -> bool:
-    """Whether the last close ended this request. A close earlier than what opened it, or read before that, did not."""
+def ended_by_close(subject: str, request: Request, history: History, turn: Turn) -> bool:
+    """Whether the last close ended this request. A close earlier than what opened it, or read before that, did not.
+
+    What opened it may be the message that is being decided: its silence, where this service comes late.
+    """
     closed_at = history.closed_at
     if request.waiting_since > closed_at:
         return False
@@ -116,14 +119,14 @@ def ended_by_close(subject: str, request: Request, history: History) -> bool:
     if request.cause in ("transfer", "manual") or request.queued_at <= closed_at:
         return True  # their waiting_since is the instant of what opened them
     # Opened by a message, somewhere between waiting_since and its first queued: by one after the close?
-    later = (turn.message_id for turn in history.turns if turn.at > closed_at)
+    later = (known.message_id for known in (turn, *history.turns) if known.at > closed_at)
     return request.request_id not in (request_id(subject, "message", message_id) for message_id in later)
 
 
-def request_is_open(subject: str, history: History, requests: Requests) -> bool:
+def request_is_open(subject: str, history: History, requests: Requests, turn: Turn) -> bool:
     """As far as read; our own hand-over counts from its ``time``, before the router has queued it."""
     for request in requests.requests:
-        if not request.ended_at and not ended_by_close(subject, request, history):
+        if not request.ended_at and not ended_by_close(subject, request, history, turn):
             return True
     last = requests.requests[-1] if requests.requests else None
     if last is not None and last.ended_by == "transferred" and last.ended_at > history.closed_at:
@@ -132,16 +135,19 @@ def request_is_open(subject: str, history: History, requests: Requests) -> bool:
     return pending and history.handed_for > history.closed_at
 
 
-def had_request(subject: str, message_id: str, silent_from: int, history: History, requests: Requests) -> bool:
+def had_request(subject: str, turn: Turn, silent_from: int, history: History, requests: Requests) -> bool:
     """Whether a message without an outcome, whose patience ran out at ``silent_from``, has had a request.
 
     Its silence opened one, or joined the one that was open by then.
     """
     if not requests.requests:
         return False
-    own = request_id(subject, "message", message_id)
+    own = request_id(subject, "message", turn.message_id)
     return any(
         request.request_id == own
-        or ((not request.ended_at or request.ended_at >= silent_from) and not ended_by_close(subject, request, history))
+        or (
+            (not request.ended_at or request.ended_at >= silent_from)
+            and not ended_by_close(subject, request, history, turn)
+        )
         for request in requests.requests
     )
