@@ -1,9 +1,11 @@
 """``python -m benchmarks [PART …] [--messages N] [--json FILE]``."""
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 
 from benchmarks import drain, latency
@@ -23,6 +25,9 @@ def main(
     unknown = sorted(set(wanted) - set(PARTS))
     if unknown:
         raise typer.BadParameter(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    # Its warnings about brokers that are coming or going are the normal course of a start.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     figures = Figures(json)
     if "spine" in wanted:
         print("spine: decoding, and what exactly once costs")

@@ -65,7 +65,11 @@ async def baseline(what: str, stack: Stack, count: int, *more: str) -> dict[str,
         stack.options.topic_prefix + CONVERSATIONS, str(count), *more,
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    out, _ = await process.communicate()
+    try:
+        out, _ = await asyncio.wait_for(process.communicate(), _LIMIT_S)
+    except BaseException:
+        process.kill()
+        raise
     result: dict[str, float] = json.loads(out.splitlines()[-1])
     return result
 
