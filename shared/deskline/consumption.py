@@ -591,15 +591,16 @@ class Engine:
                     await asyncio.wait_for(self._ends_wake.wait(), wait_s)
 
     async def _hear_ends(self) -> None:
-        partitions = list(self._by_tp)
-        asked_at, ends = await self._ends.ask(partitions)
+        # Positions as they stood before the question: by the time of the answer the log has grown, and we with it.
+        before = {key: lane.positions[key[0]] for key, lane in self._by_tp.items()}
+        asked_at, ends = await self._ends.ask(list(before))
         for key, end in ends.items():
             lane = self._by_tp.get(key)
             if lane is None:
                 continue
             topic = key[0]
-            if end < lane.positions[topic] and lane.blocked is None:
-                why = f"{topic}/{lane.partition} ends at {end}, before our position {lane.positions[topic]}"
+            if end < before[key] and lane.blocked is None:
+                why = f"{topic}/{lane.partition} ends at {end}, before our position {before[key]}"
                 self._intake.block(lane, why)
             lane.heard(topic, asked_at, end)
         self._metrics.observe_lanes(self.consumer.name, self.lanes.values())
