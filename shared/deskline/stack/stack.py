@@ -29,7 +29,7 @@ from deskline.stack.files import write_atomically
 from deskline.stack.kafka import EmbeddedKafka, Profile
 from deskline.stack.postgres import EmbeddedPostgres
 from deskline.stack.processes import OwnedProcess
-from deskline.stack.supervisor import Supervisor, dump
+from deskline.stack.supervisor import Supervisor, dump, service_command
 
 # Four services join their groups and read their topics: seconds; on a machine with three jobs per core, a minute.
 READY_S: Final = 120.0
@@ -76,6 +76,8 @@ class Options:
     """Start Kafka and PostgreSQL again when they die. Fault tests do that themselves."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Further ``DESKLINE_…`` variables for the services."""
+    command: Callable[[str], list[str]] = service_command
+    """The words that run a service. Tests put a defect of their own before it."""
 
 
 class Stack:
@@ -218,7 +220,7 @@ class Stack:
             "DESKLINE_TOPIC_PREFIX": self.options.topic_prefix,
             **self.options.environment,
         }
-        return Supervisor(self.state_dir, environment, changed=self._write)
+        return Supervisor(self.state_dir, environment, changed=self._write, command=self.options.command)
 
     async def _start_services(self) -> None:
         replicas = self.options.replicas
@@ -256,6 +258,9 @@ class Stack:
     async def stop(self) -> None:
         """Services, then PostgreSQL, then Kafka. Safe to call at any time, and twice."""
         self._ready = False
+        if self._lock is None:
+            # Not ours: what is in the directory belongs to the stack that holds it.
+            return
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
@@ -285,9 +290,14 @@ class Stack:
             write_atomically(self._file, dump(self.describe()))
 
     def _take_lock(self) -> None:
-        self.state_dir.mkdir(parents=True, exist_ok=True)
-        # Kept open for as long as the stack runs; children do not inherit it (PEP 446).
-        lock = (self.state_dir / "up.lock").open("a")
+        try:
+            self.state_dir.mkdir(parents=True, exist_ok=True)
+            # Kept open for as long as the stack runs; children do not inherit it (PEP 446).
+            lock = (self.state_dir / "up.lock").open("a")
+        except OSError as error:
+            raise UsageError(
+                f"{self.state_dir} cannot be written ({error.strerror}). Choose another with --state-dir."
+            ) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
