@@ -82,11 +82,12 @@ class Traffic:
         if self.chance.random() < self.plan.shape.dirt_share:
             self._dirty(draft)
 
-    async def run(self) -> Counter[str]:
-        """Counts of what was done, by kind."""
+    async def run(self, played: Callable[[], None] = lambda: None) -> Counter[str]:
+        """Counts of what was done, by kind. ``played`` is called when no new conversation will begin any more."""
         async with self._sender, self._listener:
             self._desk.open()
             await self._play()
+            played()
             self._desk.everybody_online()
             await self._settle()
             self._desk.everybody_online()
