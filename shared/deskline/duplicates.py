@@ -32,25 +32,34 @@ class Seen(msgspec.Struct):
 
     def first(self, event: Event) -> bool:
         """Whether this record counts, and if so remember it. Records of a topic come in offset order."""
-        if event.topic == AGENTS:
+        topic = event.topic
+        if topic == AGENTS:
             return True
         now = event.broker_at // 1000
-        counted = self.topics.setdefault(event.topic, {})
-        _forget(counted, now)
-        names = [_hash("id", event.source, event.id)]
-        if event.type in _MESSAGES:
-            names.append(_hash("message", event.type, event.data.message_id))
-        if any(name in counted and now - counted[name] <= DAY_MS for name in names):
+        counted = self.topics.get(topic)
+        if counted is None:
+            counted = self.topics[topic] = {}
+        else:
+            _forget(counted, now)
+        name = _hash(f"id\n{event.source}\n{event.id}")
+        at = counted.get(name)
+        if at is not None and now - at <= DAY_MS:
             return False
-        for name in names:
-            counted.pop(name, None)  # so that it moves to the young end
-            counted[name] = now
+        if event.type in _MESSAGES:
+            message = _hash(f"message\n{event.type}\n{event.data.message_id}")
+            at = counted.get(message)
+            if at is not None and now - at <= DAY_MS:
+                return False
+            counted.pop(message, None)  # so that it moves to the young end
+            counted[message] = now
+        counted.pop(name, None)
+        counted[name] = now
         return True
 
 
-def _hash(kind: str, first: str, second: str) -> int:
-    """``first`` is a URI-reference or a type: neither holds the separator."""
-    return int.from_bytes(blake2b(f"{kind}\n{first}\n{second}".encode(), digest_size=8).digest(), "big")
+def _hash(name: str) -> int:
+    """Of kind, source or type, and id: a URI-reference and a type hold no line break, so no two names look alike."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
 
 
 def _forget(counted: dict[int, int], now: int) -> None:
