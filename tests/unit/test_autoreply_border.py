@@ -260,6 +260,8 @@ def test_patience_is_the_shops(log):
         pytest.param(["other queued"], "ignored superseded", id="it joined one that was open"),
         pytest.param(["other queued", "other released early"], "reply shipping", id="one that ended before"),
         pytest.param(["other queued", "other released late"], "ignored superseded", id="one that ended after"),
+        pytest.param(["other queued", "other closed"], "ignored superseded", id="one that a close has ended since"),
+        pytest.param(["other queued", "other closed before"], "reply shipping", id="one that a close ended before"),
     ],
 )
 def test_an_old_message_that_has_had_a_request_is_superseded(log, service, history, outcome):
@@ -270,6 +272,8 @@ def test_an_old_message_that_has_had_a_request_is_superseded(log, service, histo
         "other queued": log.queued(5, "r-0", since=4),
         "other released early": log.released(12.9, "r-0", "agent_offline"),
         "other released late": log.released(13, "r-0", "agent_offline"),
+        "other closed": log.released(10, "r-0", "closed"),
+        "other closed before": log.released(9.9, "r-0", "closed"),
     }
     assert service.answer(*(happened[what] for what in history), message, now=100) == outcome
 

@@ -218,7 +218,8 @@ def test_folding_twice_changes_nothing_and_leaves_nothing_without_ink(text):
     once = fold(text)
     assert fold(once) == once
     assert unicodedata.is_normalized("NFKC", once)
-    assert once.casefold() == once
+    # A fixed point of both together: U+1E97 folds to two characters, which compose to it again.
+    assert unicodedata.normalize("NFKC", once.casefold()) == once
     bare = (character for character in once if ord(character) not in INK)
     assert not any(unicodedata.category(character) in ("Cc", "Cf", "Zs", "Zl", "Zp") for character in bare)
 

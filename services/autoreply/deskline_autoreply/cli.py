@@ -16,12 +16,22 @@ from deskline_autoreply.app import build
 from deskline_autoreply.policy.rules import Asked, Compiled
 from deskline_autoreply.versions import Versions
 
-app = typer.Typer(no_args_is_help=False, help="One outcome for every customer's message.")
+app = typer.Typer(add_completion=False, no_args_is_help=False)
 
 
 @app.callback(invoke_without_command=True)
 def serve(context: typer.Context) -> None:
-    """Run the autoreply service."""
+    """One outcome for every customer's message. Without a command: run the service until SIGTERM.
+
+    Its settings come from the environment (DESKLINE_…); exit code 0 after a graceful stop, 1 where going on would do
+    harm, 2 where a setting is wrong.
+
+    For example:
+
+      DESKLINE_BOOTSTRAP_SERVERS=kafka1:9092 DESKLINE_POSTGRES_DSN=postgresql://… deskline autoreply
+
+      deskline autoreply try 你好 --config examples/config
+    """
     if context.invoked_subcommand is None:
         run("autoreply", build)
 

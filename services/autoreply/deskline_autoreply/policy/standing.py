@@ -138,7 +138,8 @@ def request_is_open(subject: str, history: History, requests: Requests, turn: Tu
 def had_request(subject: str, turn: Turn, silent_from: int, history: History, requests: Requests) -> bool:
     """Whether a message without an outcome, whose patience ran out at ``silent_from``, has had a request.
 
-    Its silence opened one, or joined the one that was open by then.
+    Its silence opened one, or joined the one that was open by then. A request that a close ended meanwhile counts, too:
+    routing.v1 tells of that close before conversations.v1 has been read so far, and the conversation was closed since.
     """
     if not requests.requests:
         return False
@@ -146,7 +147,7 @@ def had_request(subject: str, turn: Turn, silent_from: int, history: History, re
     return any(
         request.request_id == own
         or (
-            (not request.ended_at or request.ended_at >= silent_from)
+            (not request.ended_at or request.ended_at >= (turn.at if request.ended_by == "closed" else silent_from))
             and not ended_by_close(subject, request, history, turn)
         )
         for request in requests.requests
