@@ -186,12 +186,12 @@ class Engine:
     async def run(self) -> None:
         """Consume until ``stop``; raises ``FatalError`` where going on would do harm."""
         prefix = self.settings.topic_prefix
-        for topic in self.consumer.topics:
-            await self._patiently(self._ends.partitions, topic)
-        await self._patiently(self._publisher.start)
-        self._kafka.subscribe([prefix + topic for topic in self.consumer.topics], listener=_Listener(self))
         tasks: list[asyncio.Task[Any]] = []
         try:
+            for topic in self.consumer.topics:
+                await self._patiently(self._ends.partitions, topic)
+            await self._patiently(self._publisher.start)
+            self._kafka.subscribe([prefix + topic for topic in self.consumer.topics], listener=_Listener(self))
             await self._patiently(self._kafka.start)
             tasks = [asyncio.create_task(run()) for run in (self.outbox.run, self._watch_ends, self._commit_for_tools)]
             if self._shared_outbox:

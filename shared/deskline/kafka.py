@@ -11,6 +11,7 @@ Three things are ours because aiokafka has no setting for them:
 
 import asyncio
 import struct
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -297,11 +298,21 @@ class Ends:
         self._client_id = client_id
         self._consumer: AIOKafkaConsumer | None = None
         self._lock = asyncio.Lock()
+        self._unanswered_since: float | None = None
+
+    @property
+    def unanswered_s(self) -> float:
+        """For how long the broker has been asked without an answer; 0 where the last question was answered."""
+        return 0.0 if self._unanswered_since is None else time.monotonic() - self._unanswered_since
 
     async def _connected(self) -> AIOKafkaConsumer:
         if self._consumer is None:
             fresh = free_consumer(self._settings, self._client_id)
-            await fresh.start()
+            try:
+                await fresh.start()
+            except BaseException:
+                await fresh.stop()
+                raise
             self._consumer = fresh
         return self._consumer
 
@@ -322,6 +333,8 @@ class Ends:
         prefix = self._settings.topic_prefix
         wanted = [TopicPartition(prefix + topic, partition) for topic, partition in partitions]
         async with self._lock:
+            if self._unanswered_since is None:
+                self._unanswered_since = time.monotonic()
             try:
                 consumer = await self._connected()
                 asked_at = now_us()
@@ -330,6 +343,7 @@ class Ends:
             except (KafkaError, OSError, TimeoutError) as error:
                 await self._close()
                 raise TransientError(f"the broker does not say its offsets: {type(error).__name__}") from error
+            self._unanswered_since = None
         return asked_at, {(tp.topic[len(prefix) :], tp.partition): offset for tp, offset in found.items()}
 
     async def partitions(self, topic: str) -> int:

@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import json
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+import asyncpg
 import structlog
 import uvicorn
 from faststream.asgi import AsgiFastStream, AsgiResponse, get
@@ -27,6 +29,7 @@ from deskline.clock import SECOND, now_us
 from deskline.config.book import ConfigBook
 from deskline.config_feed import ConfigFeed
 from deskline.consumption import Engine
+from deskline.database_watch import DatabaseWatch
 from deskline.errors import DesklineError, FatalError
 from deskline.events.deadletters import describe
 from deskline.kafka import Ends
@@ -37,9 +40,18 @@ from deskline.work import Consumer
 
 log = structlog.get_logger(__name__)
 
-# No answer from the database or the broker for so long, and the process is not ready: longer than a restart of either
-# that nobody should notice, shorter than the back-off of a load balancer.
+# How late the event loop runs is measured by sleeping so long.
 _LOOP_PROBE_S: Final = 0.1
+# The broker is asked for its ends several times a second; without an answer for so long the process is not ready.
+_BROKER_SILENT_S: Final = 3.0
+# The database lacks what this version needs: nobody has migrated it, or only as far as an older version.
+_NOT_MIGRATED: Final = (
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.UndefinedFunctionError,
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.InvalidParameterValueError,
+)
 
 
 class Runtime:
@@ -51,6 +63,7 @@ class Runtime:
         self.config = ConfigBook(settings.config_lead_s)
         self.ends = Ends(settings, f"deskline-ends-{settings.instance}")
         self.engine: Engine | None = None
+        self.database: DatabaseWatch | None = None
         self.background: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.routes: list[tuple[str, Any]] = []
         """(path, ASGI app or FastStream handler) to serve beside the standard ones."""
@@ -59,6 +72,16 @@ class Runtime:
         """Ask for a unit of work without records."""
         if self.engine is not None:
             self.engine.poke()
+
+    @property
+    def connected(self) -> bool:
+        """The database and the broker have answered what they were asked last, and just now."""
+        return (
+            self.engine is not None
+            and not (self.engine.database_away or self.engine.broker_away)
+            and self.ends.unanswered_s < _BROKER_SILENT_S
+            and not (self.database is not None and self.database.away)
+        )
 
     def lanes(self) -> frozenset[int]:
         """Partitions of the co-partitioned topics that this instance owns now."""
@@ -103,6 +126,15 @@ def run(name: str, build: Build, settings: ServiceSettings | None = None, *, nee
             field = "_".join(str(part) for part in problem["loc"]).upper()
             print(f"deskline {name}: DESKLINE_{field}: {problem['msg']}", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from None
+    try:
+        listener = _listen(settings)
+    except OSError as error:
+        print(  # noqa: T201
+            f"deskline {name}: DESKLINE_HTTP_HOST {settings.http_host}, DESKLINE_HTTP_PORT {settings.http_port}: "
+            f"{error.strerror}. Choose another port, or 0 for any that is free.",
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
     logs.configure(settings, name)
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     with contextlib.suppress(ImportError):
@@ -110,10 +142,18 @@ def run(name: str, build: Build, settings: ServiceSettings | None = None, *, nee
 
         loop_factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        raise SystemExit(runner.run(_main(name, build, settings, needs_config=needs_config)))
+        raise SystemExit(runner.run(_main(name, build, settings, listener, needs_config=needs_config)))
 
 
-async def _main(name: str, build: Build, settings: ServiceSettings, *, needs_config: bool) -> int:
+def _listen(settings: ServiceSettings) -> socket.socket:
+    """The HTTP socket, bound before anything else: a port that is taken is the operator's to mend."""
+    family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
+    return socket.create_server((settings.http_host, settings.http_port), family=family)
+
+
+async def _main(
+    name: str, build: Build, settings: ServiceSettings, listener: socket.socket, *, needs_config: bool
+) -> int:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -121,6 +161,8 @@ async def _main(name: str, build: Build, settings: ServiceSettings, *, needs_con
     metrics = EngineMetrics(registry)
     metrics.start(name)
     runtime = Runtime(settings, registry)
+    runtime.database = DatabaseWatch(settings, name)
+    runtime.background.append(runtime.database.run)
     feed = ConfigFeed(runtime.config, settings, name) if needs_config else None
     if feed is not None:
         feed.broadcast = runtime.broadcast("shops.v1", feed.on_records)
@@ -136,10 +178,10 @@ async def _main(name: str, build: Build, settings: ServiceSettings, *, needs_con
     server = _serve(name, runtime, engine, registry)
     tasks = [asyncio.create_task(job()) for job in runtime.background]
     tasks.append(asyncio.create_task(_watch_loop(metrics, engine, name)))
-    http = asyncio.create_task(server.serve())
+    http = asyncio.create_task(server.serve([listener]))
     work = asyncio.create_task(engine.run())
     stop = asyncio.create_task(stopping.wait())
-    log.info("started", http=f"http://{settings.http_host}:{settings.http_port}")
+    log.info("started", http=f"http://{settings.http_host}:{listener.getsockname()[1]}")
     code = 0
     try:
         done, _ = await asyncio.wait([work, stop, *tasks, http], return_when=asyncio.FIRST_COMPLETED)
@@ -150,14 +192,25 @@ async def _main(name: str, build: Build, settings: ServiceSettings, *, needs_con
             raise FatalError("a background task ended on its own")
         log.info("stopping")
         engine.stop()
+        if not engine.started:
+            # Nothing was ever owned, so there is nothing to finish; the broker it waits for may never come.
+            work.cancel()
         # Its drain and the group's leave are bounded by themselves; this bounds the sum.
-        await asyncio.wait_for(work, settings.drain_s * 2 + 10)
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait_for(work, settings.drain_s * 2 + 10)
         log.info("stopped")
     except DesklineError as error:
         log.error("stopped for good", error=str(error))
         code = 1
     except TimeoutError:
         log.error("stopping took too long; what is left is taken over by the next owner")
+        code = 1
+    except _NOT_MIGRATED as error:
+        log.error(
+            "stopped for good: the database is not that of this version; run: deskline migrate",
+            error=type(error).__name__,
+            frames=traceback.format_tb(error.__traceback__)[-1:],
+        )
         code = 1
     except Exception as error:  # noqa: BLE001 - the last line: whatever it is, say where, and exit with 1
         # The stack, not the text of the error: it may quote what a customer wrote.
@@ -182,7 +235,7 @@ def _serve(name: str, runtime: Runtime, engine: Engine, registry: CollectorRegis
     @get(include_in_schema=False)
     async def readyz(scope: Any) -> AsgiResponse:
         del scope
-        ready, body = readiness(name, engine)
+        ready, body = readiness(name, engine, connected=runtime.connected)
         return AsgiResponse(
             json.dumps(body).encode(), 200 if ready else 503, headers={"content-type": "application/json"}
         )
@@ -210,13 +263,12 @@ def _serve(name: str, runtime: Runtime, engine: Engine, registry: CollectorRegis
     )
 
 
-def readiness(name: str, engine: Engine) -> tuple[bool, dict[str, Any]]:
+def readiness(name: str, engine: Engine, *, connected: bool) -> tuple[bool, dict[str, Any]]:
     """(ready, why): assigned, connected and moving. A standby without partitions is ready: it waits to be needed."""
     blocked = sorted(lane.blocked for lane in engine.lanes.values() if lane.blocked is not None)
     lag = sum(lane.lag for lane in engine.lanes.values())
     idle_s = (now_us() - engine.last_progress_at) / SECOND
     moving = lag == 0 or idle_s < engine.settings.stall_s / 2
-    connected = not (engine.database_away or engine.broker_away)
     ready = engine.started and connected and moving and not blocked
     return ready, {
         "service": name,
