@@ -105,7 +105,8 @@ topics_app = typer.Typer(no_args_is_help=True, help="Create and check the topics
 app.add_typer(topics_app, name="topics")
 
 Partitions = Annotated[
-    int | None, typer.Option("--partitions", min=1, help="Of new co-partitioned topics. [default: 12]")
+    int | None,
+    typer.Option("--partitions", min=1, help="Of new co-partitioned topics. [default: as they are, else 12]"),
 ]
 
 
@@ -208,3 +209,7 @@ def main() -> None:
     except DesklineError as error:
         print(f"deskline: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
+        # A path that the person gave.
+        print(f"deskline: {error.filename}: {error.strerror}", file=sys.stderr)
+        raise SystemExit(2) from None

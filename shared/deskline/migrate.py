@@ -81,6 +81,11 @@ def pending(schema: Schema, applied: dict[str, str]) -> list[Migration]:
     return [migration for migration in schema.migrations if migration.name not in applied]
 
 
+def newer(schema: Schema, applied: dict[str, str]) -> list[str]:
+    """What a newer version has applied. No error: releases are rolled out, and back, with both versions running."""
+    return sorted(applied.keys() - {migration.name for migration in schema.migrations})
+
+
 async def migrate(
     dsn: str,
     *,
@@ -95,7 +100,10 @@ async def migrate(
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
         done: list[str] = []
         for schema in plan() if schemas is None else schemas:
-            for migration in pending(schema, await _applied(connection, schema)):
+            applied = await _applied(connection, schema)
+            for name in newer(schema, applied):
+                say(f"{schema.name}: {name} is of a newer deskline; it stays")
+            for migration in pending(schema, applied):
                 done.append(f"{schema.name}: {migration.name}")
                 if not dry_run:
                     await _apply(connection, schema, migration)

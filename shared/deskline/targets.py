@@ -6,7 +6,7 @@ over ``DESKLINE_…``.
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from pydantic import SecretStr, ValidationError
@@ -19,6 +19,7 @@ StateDir = Annotated[
 ]
 BootstrapServers = Annotated[str | None, typer.Option("--bootstrap-servers", help="Kafka, host:port[,host:port].")]
 TopicPrefix = Annotated[str | None, typer.Option("--topic-prefix", help="Before every topic's name.")]
+_FLAGS: Final = ("bootstrap_servers", "topic_prefix", "postgres_dsn")
 PostgresDsn = Annotated[str | None, typer.Option("--postgres-dsn", help="A login that may take the services' roles.")]
 
 
@@ -33,7 +34,7 @@ def settings_of(
     found: dict[str, Any] = {}
     if state_dir is not None:
         stack = _stack(state_dir)
-        found = {name: stack[name] for name in ("bootstrap_servers", "topic_prefix", "postgres_dsn") if name in stack}
+        found = {name: stack[name] for name in _FLAGS if name in stack}
     given = {"bootstrap_servers": bootstrap_servers, "topic_prefix": topic_prefix, "postgres_dsn": postgres_dsn}
     found |= {name: value for name, value in given.items() if value is not None}
     if "postgres_dsn" in found:
@@ -41,8 +42,15 @@ def settings_of(
     try:
         return ServiceSettings(**found)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise UsageError(problems) from None
+        raise UsageError(
+            "; ".join(f"{_named(str(item['loc'][0]))}: {item['msg']}" for item in error.errors())
+        ) from None
+
+
+def _named(field: str) -> str:
+    """A setting as the person at the keyboard knows it."""
+    variable = f"DESKLINE_{field.upper()}"
+    return f"--{field.replace('_', '-')} or {variable}" if field in _FLAGS else variable
 
 
 def _stack(state_dir: Path) -> dict[str, Any]:

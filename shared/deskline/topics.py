@@ -146,10 +146,17 @@ def check_partitions(topics: Sequence[Topic], existing: Mapping[str, Existing], 
 
 
 async def apply(settings: ServiceSettings, *, partitions: int | None = None, dry_run: bool = False) -> list[Change]:
-    """Make the broker agree with the file. Returns what was done, one entry per topic, when all of it is visible."""
-    topics, prefix = load(partitions), settings.topic_prefix
+    """Make the broker agree with the file. Returns what was done, one entry per topic, when all of it is visible.
+
+    ``partitions`` of the co-partitioned topics; None: as the existing ones have it, the file's where there are none.
+    """
+    prefix = settings.topic_prefix
     async with _Admin(settings) as admin:
-        existing = await admin.existing([prefix + topic.name for topic in topics])
+        existing = await admin.existing([prefix + name for name in ALL_TOPICS])
+        if partitions is None:
+            there = (existing.get(prefix + name) for name in CO_PARTITIONED)
+            partitions = next((topic.partitions for topic in there if topic is not None), None)
+        topics = load(partitions)
         check_partitions(topics, existing, prefix)
         replicas = min(3, await admin.brokers())
         changes = []

@@ -9,7 +9,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from deskline.errors import UsageError
 from deskline.records import ALL_TOPICS
 from deskline.settings import ServiceSettings
-from deskline.topics import apply, show
+from deskline.topics import apply, load, show
 
 pytestmark = pytest.mark.kafka
 
@@ -58,8 +58,13 @@ async def test_another_partition_count_is_refused_and_nothing_is_created(deploym
     await admin.close()
     await eventually(lambda: show(deployment), "the topic is visible")
     with pytest.raises(UsageError, match="--partitions 3"):
-        await apply(deployment)
+        await apply(deployment, partitions=12)
     assert list(await show(deployment)) == [f"{topic_prefix}conversations.v1"]
+
+    # Without a count the one that is there holds for those that are missing.
+    await apply(deployment)
+    counts = {name.removeprefix(topic_prefix): topic.partitions for name, topic in (await show(deployment)).items()}
+    assert counts == {topic.name: topic.partitions for topic in load(3)}
 
 
 async def test_two_may_apply_at_once(deployment):

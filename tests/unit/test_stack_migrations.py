@@ -3,7 +3,7 @@
 import pytest
 
 from deskline.errors import UsageError
-from deskline.migrate import Migration, Schema, pending, plan
+from deskline.migrate import Migration, Schema, newer, pending, plan
 
 FIRST, SECOND = Migration("router/0001_a.sql", "SELECT 1"), Migration("router/0002_b.sql", "SELECT 2")
 ROUTER = Schema("router", (FIRST, SECOND))
@@ -16,7 +16,9 @@ def test_what_was_applied_does_not_run_again():
 
 
 def test_a_newer_release_may_have_applied_more():
-    assert pending(ROUTER, {"router/0003_later.sql": "ab", FIRST.name: FIRST.sha256, SECOND.name: SECOND.sha256}) == []
+    applied = {"router/0003_later.sql": "ab", FIRST.name: FIRST.sha256, SECOND.name: SECOND.sha256}
+    assert pending(ROUTER, applied) == []
+    assert newer(ROUTER, applied) == ["router/0003_later.sql"]
 
 
 def test_a_file_that_changed_after_it_was_applied_is_refused():

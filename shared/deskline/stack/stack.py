@@ -23,13 +23,13 @@ import deskline
 from deskline import topics
 from deskline.errors import UsageError
 from deskline.migrate import GROUP, migrate
-from deskline.records import CONVERSATIONS
 from deskline.settings import ServiceSettings
 from deskline.stack.files import write_atomically
 from deskline.stack.kafka import EmbeddedKafka, Profile
 from deskline.stack.postgres import EmbeddedPostgres
 from deskline.stack.processes import OwnedProcess
 from deskline.stack.supervisor import Supervisor, dump, service_command
+from deskline.targets import settings_of
 
 # Four services join their groups and read their topics: seconds; on a machine with three jobs per core, a minute.
 READY_S: Final = 120.0
@@ -116,12 +116,10 @@ class Stack:
 
     def settings(self) -> ServiceSettings:
         """For clients of this stack in this process."""
-        return ServiceSettings.model_validate(
-            {
-                "bootstrap_servers": self.bootstrap_servers,
-                "postgres_dsn": self.postgres_dsn,
-                "topic_prefix": self.options.topic_prefix,
-            }
+        return settings_of(
+            bootstrap_servers=self.bootstrap_servers,
+            postgres_dsn=self.postgres_dsn,
+            topic_prefix=self.options.topic_prefix,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -153,8 +151,10 @@ class Stack:
         self._take_lock()
         try:
             self._file.unlink(missing_ok=True)
+            # What is wrong with either is said before anything starts.
+            self.settings()
             if self.options.apply_config:
-                _ = self.config_dir  # a missing directory is said before anything starts
+                _ = self.config_dir
             await asyncio.to_thread(self._clear_leftovers)
             await self._start_servers()
             await self._prepare()
@@ -201,17 +201,12 @@ class Stack:
     async def _prepare(self) -> None:
         settings = self.settings()
         async with self._timed("database and topics are ready"):
-            await _all_or_first_error([migrate(self.postgres_dsn), self._apply_topics(settings)])
+            await _all_or_first_error(
+                [migrate(self.postgres_dsn), topics.apply(settings, partitions=self.options.partitions)]
+            )
         if self.options.apply_config:
             async with self._timed(f"configuration {self.config_dir} is applied"):
                 await apply_configuration(settings, self.config_dir)
-
-    async def _apply_topics(self, settings: ServiceSettings) -> None:
-        partitions = self.options.partitions
-        if partitions is None:
-            existing = (await topics.show(settings)).get(settings.topic_prefix + CONVERSATIONS)
-            partitions = existing.partitions if existing is not None else None
-        await topics.apply(settings, partitions=partitions)
 
     def _new_supervisor(self) -> Supervisor:
         environment = {

@@ -43,7 +43,6 @@ class Instance:
     port: int
     process: OwnedProcess | None = None
     starts: int = 0
-    ready_once: bool = False
     failures: int = 0
     task: "asyncio.Task[None] | None" = field(default=None, repr=False)
 
@@ -111,14 +110,15 @@ class Supervisor:
             instance.task = asyncio.create_task(self._keep(instance))
 
     async def wait_ready(self, timeout_s: float) -> None:
-        """Until every ``/readyz`` answered 200 once. Raises ``UsageError`` with the log of the one that does not."""
+        """Until every ``/readyz`` answers 200 at one time. Raises ``UsageError`` with the log of one that does not."""
         deadline = asyncio.get_running_loop().time() + timeout_s
         while True:
-            waiting = [instance for instance in self.instances if not instance.ready_once]
-            answers = await asyncio.gather(*(get(f"{instance.http}/readyz") for instance in waiting))
-            for instance, answer in zip(waiting, answers, strict=True):
-                instance.ready_once = answer is not None and answer[0] == 200
-            waiting = [instance for instance in waiting if not instance.ready_once]
+            answers = await asyncio.gather(*(get(f"{instance.http}/readyz") for instance in self.instances))
+            waiting = [
+                instance
+                for instance, answer in zip(self.instances, answers, strict=True)
+                if answer is None or answer[0] != 200
+            ]
             if not waiting:
                 return
             for instance in waiting:
