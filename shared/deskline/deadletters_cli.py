@@ -25,7 +25,9 @@ from deskline.targets import BootstrapServers, StateDir, TopicPrefix, settings_o
 from deskline.terminal_text import instant, masked, printable, shown_bytes
 from deskline.topic_reader import opened
 
-app = typer.Typer(no_args_is_help=True, help="Dead letters: records that are not valid or could not be handled.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Dead letters: records that are not valid or could not be handled."
+)
 
 # Headers whose values are ours or technical: shown although customers' words are masked.
 _OPEN_HEADERS: Final = frozenset({"content-type", "original-deskline-source"})
@@ -63,7 +65,14 @@ def list_letters(
     bootstrap_servers: BootstrapServers = None,
     topic_prefix: TopicPrefix = None,
 ) -> None:
-    """The newest letters first."""
+    """The newest letters first.
+
+    For example:
+
+      deskline deadletters list --state-dir .deskline
+
+      deskline deadletters list --reason failed --service router --since 6h --bootstrap-servers kafka1:9092
+    """
     settings = settings_of(state_dir, bootstrap_servers=bootstrap_servers, topic_prefix=topic_prefix)
     now = now_us()
     first = None if since is None else instant(since, now)
@@ -97,7 +106,12 @@ def show(
     bootstrap_servers: BootstrapServers = None,
     topic_prefix: TopicPrefix = None,
 ) -> None:
-    """One letter: its headers, its key and its value, masked."""
+    """One letter: its headers, its key and its value, masked.
+
+    For example:
+
+      deskline deadletters show 3/17 --state-dir .deskline
+    """
     settings = settings_of(state_dir, bootstrap_servers=bootstrap_servers, topic_prefix=topic_prefix)
     (letter,) = asyncio.run(letters_at(settings, [position]))
     for line in lines_of(letter, reveal=reveal):
@@ -113,7 +127,12 @@ def replay(
     bootstrap_servers: BootstrapServers = None,
     topic_prefix: TopicPrefix = None,
 ) -> None:
-    """Send the original bytes to their topic again, as new records, in the order given."""
+    """Send the original bytes to their topic again, as new records, in the order given.
+
+    For example:
+
+      deskline deadletters replay 3/17 3/18 --state-dir .deskline
+    """
     settings = settings_of(state_dir, bootstrap_servers=bootstrap_servers, topic_prefix=topic_prefix)
     letters = asyncio.run(letters_at(settings, positions))
     records = [original(letter, settings.topic_prefix) for letter in letters]

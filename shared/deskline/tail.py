@@ -17,7 +17,7 @@ from deskline.targets import BootstrapServers, StateDir, TopicPrefix, settings_o
 from deskline.terminal_text import instant, printable, shown_bytes
 from deskline.topic_reader import opened
 
-app = typer.Typer(help="Follow the topics live.")
+app = typer.Typer(add_completion=False)
 
 # Beside everything called …_id: fields of closed lists and numbers, by which a line is understood. No prose: a reason
 # or a note may be what somebody typed.
@@ -40,7 +40,16 @@ def tail(
     bootstrap_servers: BootstrapServers = None,
     topic_prefix: TopicPrefix = None,
 ) -> None:
-    """Print a line for each record as it comes, until Ctrl-C."""
+    """Print a line for each record as it comes, until Ctrl-C.
+
+    For example:
+
+      deskline tail --state-dir .deskline
+
+      deskline tail --topic routing --topic sla --since 15m --bootstrap-servers kafka1:9092
+
+      deskline tail --subject c-4711 --since 2d --text --state-dir .deskline
+    """
     settings = settings_of(state_dir, bootstrap_servers=bootstrap_servers, topic_prefix=topic_prefix)
     start = None if since is None else instant(since, now_us())
     topics = [named(name) for name in topic or ALL_TOPICS]

@@ -15,12 +15,22 @@ from deskline.targets import PostgresDsn, StateDir, settings_of
 from deskline_archive.app import build
 from deskline_archive.store import Day, Store
 
-app = typer.Typer(no_args_is_help=False, help="The archive: every record, byte for byte, for 180 full days at least.")
+app = typer.Typer(add_completion=False, no_args_is_help=False)
 
 
 @app.callback(invoke_without_command=True)
 def serve(context: typer.Context) -> None:
-    """Run the archive service."""
+    """The archive: every record, byte for byte, for 180 full days at least. Without a command: run the service until SIGTERM.
+
+    Its settings come from the environment (DESKLINE_…); exit code 0 after a graceful stop, 1 where going on would do
+    harm, 2 where a setting is wrong.
+
+    For example:
+
+      DESKLINE_BOOTSTRAP_SERVERS=kafka1:9092 DESKLINE_POSTGRES_DSN=postgresql://… deskline archive
+
+      deskline archive retain --dry-run --state-dir .deskline
+    """
     if context.invoked_subcommand is None:
         run("archive", build, needs_config=False)
 
@@ -36,7 +46,14 @@ def retain(
     state_dir: StateDir = None,
     postgres_dsn: PostgresDsn = None,
 ) -> None:
-    """List the archive's days and drop those older than the retention."""
+    """List the archive's days and drop those older than the retention.
+
+    For example:
+
+      deskline archive retain --dry-run --state-dir .deskline
+
+      deskline archive retain --keep-days 400 --yes --postgres-dsn postgresql://…@db/deskline
+    """
     asyncio.run(_retain(settings_of(state_dir, postgres_dsn=postgres_dsn), keep_days, dry_run=dry_run, yes=yes))
 
 

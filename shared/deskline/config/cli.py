@@ -35,7 +35,9 @@ from deskline.errors import UsageError
 from deskline.settings import ServiceSettings
 from deskline.targets import BootstrapServers, PostgresDsn, StateDir, TopicPrefix, settings_of
 
-app = typer.Typer(no_args_is_help=True, help="Check, apply, show and roll back the shops' configuration.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Check, apply, show and roll back the shops' configuration."
+)
 
 T = TypeVar("T")
 
