@@ -52,6 +52,8 @@ class Hours:
         self._last = _LAST_DAY if any(self._weekly) else min(max(self._days) + 1, _LAST_DAY)
         self._low = self._high = 0
         """Ordinals of the days built: low ≤ day < high; equal: none."""
+        self._safe_from, self._safe_to = NEVER, 0
+        """Instants that lie well within these days: most questions are about them."""
         self._opens: list[int] = []
         self._closes: list[int] = []
         self._before: list[int] = []
@@ -118,6 +120,8 @@ class Hours:
         return self._before[index] + min(at, self._closes[index]) - self._opens[index]
 
     def _covered(self, a: int, b: int) -> bool:
+        if self._safe_from <= a and b < self._safe_to:
+            return True
         low, high = _ordinal(a) - _MARGIN, _ordinal(b) + _MARGIN
         return max(low, _FIRST_DAY) >= self._low and min(high, self._last) < self._high
 
@@ -138,6 +142,8 @@ class Hours:
 
     def _build(self, low: int, high: int) -> None:
         self._low, self._high = max(low, _FIRST_DAY), min(high, self._last + 1)
+        self._safe_from = (self._low + _MARGIN - _EPOCH_ORDINAL) * _DAY
+        self._safe_to = (self._high - _MARGIN - _EPOCH_ORDINAL) * _DAY
         intervals = sorted(span for day in range(self._low, self._high) for span in self._spans(day))
         self._opens, self._closes = [], []
         for opens, closes in intervals:
