@@ -12,12 +12,12 @@ _ID_BYTES: Final = 16
 
 def name_id(kind: str, *parts: str | int) -> str:
     """The id of the thing of this ``kind`` that ``parts`` name, in order."""
-    digest = blake2b(digest_size=_ID_BYTES)
+    named = bytearray()
     for part in (kind, *parts):
         encoded = str(part).encode()
-        digest.update(len(encoded).to_bytes(4, "big"))
-        digest.update(encoded)
-    return digest.hexdigest()
+        named += len(encoded).to_bytes(4, "big")
+        named += encoded
+    return blake2b(named, digest_size=_ID_BYTES).hexdigest()
 
 
 def request_id(subject: str, opener_kind: str, opener: str) -> str:
