@@ -1,0 +1,160 @@
+"""The words of the board, in English and Chinese."""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+Language = Literal["en", "zh"]
+
+_ENGLISH: Final = {
+    "title": "deskline demo",
+    "speed": "speed",
+    "messages": "messages",
+    "a_second": "a second",
+    "outcomes": "outcomes",
+    "answered": "answered by rule",
+    "handed_over": "handed over",
+    "holding_replies": "with a holding reply",
+    "ignored": "ignored",
+    "conversations": "conversations",
+    "open": "open",
+    "waiting": "waiting",
+    "longest": "longest",
+    "assigned": "assigned",
+    "offers": "offers",
+    "accepted": "accepted",
+    "declined": "declined",
+    "missed": "missed",
+    "transfers": "transfers",
+    "clocks": "clocks",
+    "met": "met",
+    "breached": "breached",
+    "cancelled": "cancelled",
+    "retracted": "retracted",
+    "archive": "archive",
+    "records_of": "of {records} records",
+    "records": "records",
+    "archived": "archived",
+    "lag": "lag",
+    "agents": "agents",
+    "online": "online",
+    "away": "on a break",
+    "busy": "conversations",
+    "decided": "message to decision",
+    "ms": "ms",
+    "s": "s",
+    "by_hand": "answers by agents",
+    "replies_delivered": "replies delivered",
+    "closed": "closed",
+    "complaints": "complaints",
+    "rating": "rating",
+    "agent_messages": "messages by agents",
+    "requests": "requests",
+    "phase_play": "conversations come in",
+    "phase_finish": "conversations end",
+    "phase_drain": "the last records are processed",
+    "summary": "What happened",
+    "shown": "board",
+    "counted": "recounted",
+    "figure": "figure",
+    "agree": "All {count} figures were recomputed from the topics and the archive, and agree.",
+    "differ": "DIFFERENT: {difference}",
+    "unsettled": "The services had not caught up when the count was made.",
+    "recounting": "counting again, from the topics",
+    "stopped": "Stopped early: the numbers are of what was done.",
+    "alive": "first answer {seconds:.1f} s after the start",
+    "waited": "median wait {seconds:.1f} s",
+}
+_CHINESE: Final = {
+    "title": "deskline 演示",
+    "speed": "速度",
+    "messages": "顾客消息",
+    "a_second": "条/秒",
+    "outcomes": "处理结果",
+    "answered": "规则自动回复",
+    "handed_over": "转人工",
+    "holding_replies": "其中先回一句",
+    "ignored": "不需处理",
+    "conversations": "会话",
+    "open": "进行中",
+    "waiting": "排队中",
+    "longest": "最久",
+    "assigned": "已分配",
+    "offers": "派单",
+    "accepted": "接受",
+    "declined": "拒绝",
+    "missed": "超时",
+    "transfers": "转接",
+    "clocks": "时限",
+    "met": "达标",
+    "breached": "超时",
+    "cancelled": "取消",
+    "retracted": "撤回",
+    "archive": "归档",
+    "records_of": "条，共 {records} 条记录",
+    "records": "记录",
+    "archived": "已归档",
+    "lag": "积压",
+    "agents": "客服",
+    "online": "在线",
+    "away": "休息",
+    "busy": "接待",
+    "decided": "消息到决定",
+    "ms": "毫秒",
+    "s": "秒",
+    "by_hand": "客服回复",
+    "replies_delivered": "自动回复送达",
+    "closed": "已结束",
+    "complaints": "投诉",
+    "rating": "评分",
+    "agent_messages": "客服消息",
+    "requests": "转人工请求",
+    "phase_play": "会话进行中",
+    "phase_finish": "会话收尾",
+    "phase_drain": "处理最后的记录",
+    "summary": "结果",
+    "shown": "看板",
+    "counted": "重新统计",
+    "figure": "项目",
+    "agree": "全部 {count} 项数字已由独立程序从主题和归档重新统计，完全一致。",
+    "differ": "不一致：{difference}",
+    "unsettled": "统计时服务尚未处理完。",
+    "recounting": "正在从主题重新统计",
+    "stopped": "提前结束：以下是已完成部分的数字。",
+    "alive": "启动后 {seconds:.1f} 秒收到第一个回复",
+    "waited": "等待中位数 {seconds:.1f} 秒",
+}
+_NAMES_ZH: Final = {
+    "vip": "贵宾",
+    "high_spend": "高消费",
+    "repeat": "老顾客",
+    "regular": "普通",
+    "new": "新顾客",
+    "instant_reply": "首次应答",
+    "agent_response": "人工响应",
+    "next_response": "后续响应",
+    "transfer_response": "转接响应",
+    "resolution": "解决",
+    "complaint_closure": "投诉闭环",
+    "autoreply": "自动回复",
+    "router": "分配",
+    "sla": "时限",
+    "archive": "归档",
+}
+
+
+class Words:
+    """``words("waiting")``; ``words.name("vip")`` for tiers, metrics and services."""
+
+    def __init__(self, language: Language) -> None:
+        self._words: Mapping[str, str] = _CHINESE if language == "zh" else _ENGLISH
+        self._names: Mapping[str, str] = _NAMES_ZH if language == "zh" else {}
+
+    def __call__(self, key: str, **values: object) -> str:
+        return self._words[key].format(**values)
+
+    def name(self, of: str) -> str:
+        return self._names.get(of, of.replace("_", " "))
+
+    def names(self) -> set[str]:
+        """Every key there is; both languages have the same."""
+        return set(self._words)
