@@ -56,6 +56,10 @@ class Seen(msgspec.Struct):
         counted[name] = now
         return True
 
+    def has_counted(self, topic: str, event_type: str, message_id: str) -> bool:
+        """Whether a message of this type and id has counted within the last day or so."""
+        return _hash(f"message\n{event_type}\n{message_id}") in self.topics.get(topic, {})
+
 
 def _hash(name: str) -> int:
     """Of kind, source or type, and id: a URI-reference and a type hold no line break, so no two names look alike."""

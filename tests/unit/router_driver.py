@@ -26,6 +26,7 @@ from deskline.events.models import (
 from deskline.events.wire import new
 from deskline.records import CONVERSATIONS, REPLIES, SLA, Event
 from deskline_router.catalog import BookCatalog
+from deskline_router.handler import may_decide
 from deskline_router.model import Conversation, Emission, Input, Request, Status, Told
 from deskline_router.policy import StatusChange, Unit, World, decide
 from deskline_router.policy.agents import grace_ends
@@ -89,7 +90,13 @@ class Driver:
             agents_watermark=now,
             agents_fresh=self.fresh,
         )
+        without_the_lock = not (due or statuses or self.world.pending_shops) and not any(
+            may_decide(item, self.states[item.event.subject], self.world.requests.get(item.event.subject))
+            for _, item in unit.events
+        )
         decide(self.world, unit)
+        if without_the_lock:
+            assert (self.world.dirty_requests, self.world.dirty_agents) == ({}, set())
         said = list(self.world.emissions)
         for emission in said:
             output(emission, id_of(emission))  # the wire takes it
@@ -145,17 +152,25 @@ class Driver:
     # --- events ---------------------------------------------------------------------------------------------------
 
     def event(
-        self, topic: str, kind: str, subject: str, data: Any, *, time: float | None = None, event_id: str | None = None
+        self,
+        topic: str,
+        kind: str,
+        subject: str,
+        data: Any,
+        *,
+        time: float | None = None,
+        event_id: str | None = None,
+        source: str | None = None,
     ) -> Event:
         self._number += 1
         offset = self._offsets.get(topic, 0)
         self._offsets[topic] = offset + 1
-        source = {CONVERSATIONS: "/gateway/web", REPLIES: "/deskline/autoreply", SLA: "/deskline/sla"}[topic]
+        ours = {CONVERSATIONS: "/gateway/web", REPLIES: "/deskline/autoreply", SLA: "/deskline/sla"}[topic]
         happened = at(self.t if time is None else time)
         return Event(
             f"{kind}.v1",
             event_id or f"e{self._number}",
-            source,
+            source or ours,
             subject,
             happened,
             False,

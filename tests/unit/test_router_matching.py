@@ -295,6 +295,76 @@ def test_the_time_is_never_before_the_event_answered_and_waited_s_fits_it():
     assert driver.handover("m1", "c2", since=1)[1].data["waited_s"] == 2.5
 
 
+def test_steps_that_a_new_version_puts_behind_the_last_one_come_in_their_turn():
+    one = (Step(proficiency=5),)
+    driver = Driver([agent("anna", skills={"tax": 1})], _rule(one)).online("anna")
+    driver.asked("m1", skills=("tax",))
+    more = _rule((Step(proficiency=5, wait_s=10), Step(proficiency=1)))
+    driver.book.install("_default", "routing", more, version=2, in_force_at=at(60))
+    driver.t = 60
+    assert told(driver.unit()) == []
+    assert told(driver.pass_to(69.9)) == []
+    assert told(driver.pass_to(70)) == ["queued", "assigned anna"]
+
+
+def test_a_step_that_asks_for_something_else_in_a_new_version_is_told_again():
+    driver = Driver([agent("anna", skills={"tax": 1})], _rule((Step(proficiency=5),))).online("anna")
+    driver.asked("m1", skills=("tax",))
+    driver.book.install("_default", "routing", _rule((Step(proficiency=4),)), version=2, in_force_at=at(60))
+    driver.t = 60
+    (again,) = driver.unit()
+    assert again.data["required"] == {"skills": [{"skill": "tax", "proficiency": 4}]}
+    driver.book.install("_default", "routing", _rule((Step(proficiency=1),)), version=3, in_force_at=at(70))
+    driver.t = 70
+    said = driver.unit()
+    assert told(said) == ["queued", "assigned anna"]
+    assert said[1].data["policy_version"] == 3
+
+
+def test_a_request_goes_on_by_the_rule_that_matches_where_its_own_is_gone():
+    driver = Driver([agent("anna", skills={"tax": 1})], _rule((Step(proficiency=5),))).online("anna")
+    driver.asked("m1", skills=("tax",))
+    other = RoutingDocument(rules=(RoutingRule(rule_id="other", steps=(Step(proficiency=1),)),))
+    driver.book.install("_default", "routing", other, version=2, in_force_at=at(60))
+    driver.t = 60
+    said = driver.unit()
+    assert said[-1].data["explanation"]["rule"] == "other"
+
+
+def _rule(steps):
+    return RoutingDocument(rules=(RoutingRule(rule_id="r", steps=steps),))
+
+
+def test_a_pause_outlasts_an_away_that_was_sent_before_the_last_online():
+    """By event time he has been online all along: it is no ``online`` after other than ``online`` (contract §4)."""
+    driver = Driver([agent("anna")], OFFERED, LimitsDocument(reoffer_s=0)).online("anna")
+    driver.asked("m1")
+    driver.pass_to(40)
+    assert driver.world.agents["anna"].paused
+    driver.status("anna", "away", time=-20)
+    assert told(driver.status("anna", "online")) == []
+
+
+def test_an_assignment_names_what_made_it_possible_and_is_not_before_it():
+    driver = Driver([agent("anna", capacity=1)])
+    driver.asked("m1", "c1")
+    driver.t = 1
+    driver.asked("m1", "c2")
+    (assigned,) = driver.status("anna", "online", time=4)  # a desktop whose clock is 4 s ahead
+    assert (assigned.source, assigned.at) == ("agents.v1/0/0", at(4))
+    driver.t = 10
+    released, assigned = driver.closed("c1", time=13)
+    assert assigned.subject == "c2"
+    assert (released.source, assigned.source) == ("conversations.v1/0/2", "conversations.v1/0/2")
+    assert (released.at, assigned.at) == (at(13), at(13))
+
+
+def test_what_a_timer_told_names_no_record():
+    driver = Driver([agent("anna")])
+    driver.received("m1")
+    assert [e.source for e in driver.pass_to(3)] == [None]
+
+
 def test_every_output_names_the_record_that_caused_it():
     driver = Driver([agent("anna")]).online("anna")
     driver.received("m1")

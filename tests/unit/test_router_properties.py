@@ -310,7 +310,7 @@ def check_nobody_waits_for_nothing(driver):
             queued[request] = e
         if "agent_id" in e.data:
             load[e.data["agent_id"]] = e.data["load"]
-        if e.type is Told.EXPIRED or e.data.get("reason") in ("declined", "reassigned"):
+        if e.type is Told.EXPIRED or e.data.get("reason") == "declined":
             refused[request, e.data["agent_id"]] = e.at
         if e.data.get("agent_paused"):
             events.append((number, e.data["agent_id"]))

@@ -3,7 +3,17 @@
 import pytest
 from tests.unit.router_driver import Driver, agent, at, told
 
-from deskline.config.documents import LimitsDocument, RoutingCondition, RoutingDocument, RoutingRule, Step, TierRule
+from deskline.config.documents import (
+    AgentsDocument,
+    LimitsDocument,
+    RoutingCondition,
+    RoutingDocument,
+    RoutingRule,
+    Step,
+    TierRule,
+)
+from deskline.events.models import ComplaintOpened, TransferRequested
+from deskline.events.wire import new
 from deskline.ids import assignment_id, request_id
 from deskline_router.model import State, Told
 from deskline_router.policy.table import TABLE, IllegalTransitionError, Trigger, effect, move
@@ -190,6 +200,26 @@ def test_an_agent_back_within_the_grace_keeps_what_he_holds(back):
     assert told(driver.pass_to(100)) == []
 
 
+def test_what_an_agent_holds_who_is_no_longer_configured_goes_back_when_he_leaves():
+    driver = held()
+    driver.book.install("_default", "agents", AgentsDocument(), version=2, in_force_at=at(5))
+    driver.t = 6
+    assert told(driver.status("anna", "offline")) == []
+    assert told(driver.pass_to(36)) == ["revoked agent_offline"]
+
+
+def test_one_from_whom_it_was_taken_back_gets_it_again_where_nobody_else_is():
+    driver = held()
+    assert told(driver.breached(("reassign",), agent="anna")) == ["revoked reassigned", "assigned anna"]
+    driver = Driver([agent("anna"), agent("bo")]).online("anna")
+    driver.asked("m1")
+    driver.online("bo")
+    driver.asked("m1", "c2")
+    driver.asked("m1", "c3")
+    assert driver.world.agents["anna"].load == 2
+    assert told(driver.breached(("reassign",), "c1", agent="anna")) == ["revoked reassigned", "assigned bo"]
+
+
 @pytest.mark.parametrize("trigger", [Trigger.ASSIGN, Trigger.OFFER, Trigger.FULL])
 @pytest.mark.parametrize("state", [State.NONE, State.OFFERED, State.HELD, State.ENDED])
 def test_a_decision_that_the_table_does_not_have_raises(trigger, state):
@@ -284,10 +314,49 @@ def test_a_duplicate_has_no_effect():
     assert told(driver.unit([again])) == []
 
 
-def _complaint(name):
-    from deskline.events.models import ComplaintOpened
-    from deskline.events.wire import new
+def test_an_opener_opens_once_even_when_two_senders_use_one_id():
+    """Another source is no duplicate (contract §1), but the request's id names ``id`` alone: same opener, no effect."""
+    driver = Driver([agent("anna")])
+    first = driver.event("conversations.v1", "complaint.opened", "c1", _complaint("k1"), event_id="1")
+    driver.unit([first])
+    driver.t = 1
+    driver.closed()
+    other = driver.event(
+        "conversations.v1", "complaint.opened", "c1", _complaint("k2"), event_id="1", source="/gateway/b"
+    )
+    assert told(driver.unit([other])) == []
 
+
+def test_a_transfer_with_the_id_of_an_earlier_one_leaves_everything_as_it_is():
+    driver = Driver([agent("anna"), agent("bo")]).online("anna")
+    driver.asked("m1")
+    driver.online("bo")
+    transfer = new(TransferRequested, shop_id="shop-1", by_agent_id="anna")
+    first = driver.event("conversations.v1", "transfer.requested", "c1", transfer, event_id="1")
+    assert told(driver.unit([first]))[-1] == "assigned bo"
+    back = new(TransferRequested, shop_id="shop-1", by_agent_id="bo")
+    again = driver.event("conversations.v1", "transfer.requested", "c1", back, event_id="1", source="/gateway/b")
+    assert told(driver.unit([again])) == []
+    assert driver.owner() == "bo"
+
+
+def test_the_message_of_an_early_hand_over_is_what_opened_the_request():
+    """The hand-over, read first, says only since when the customer waits (0); the message is of second 5."""
+    driver = Driver()
+    driver.t = 6
+    driver.handover("m1", since=0)
+    driver.received("m1", time=5)
+    assert told(driver.closed(time=4)) == []
+    assert told(driver.closed(time=5)) == ["released closed"]
+
+
+def test_an_outcome_of_a_message_that_was_answered_long_ago_is_not_kept():
+    driver = owned()
+    driver.ignored("m1", "human_owned")
+    assert driver.states["c1"].early == {}
+
+
+def _complaint(name):
     return new(ComplaintOpened, shop_id="shop-1", complaint_id=name)
 
 
@@ -332,6 +401,25 @@ def test_queue_full_refuses_no_complaint_no_transfer_and_nobody_who_can_be_serve
     assert told(driver.complaint("k1", "c2")) == ["queued", "assigned anna"]
     assert told(driver.complaint("k1", "c3")) == ["queued"]
     assert told(driver.transfer("anna", "c1")) == ["released transferred", "queued", "assigned anna"]
+
+
+def test_nobody_is_refused_while_it_is_not_known_who_is_online():
+    driver = Driver([agent("anna")], limits=LimitsDocument(queue_limit=1)).online("anna")
+    driver.fresh = False
+    assert told(driver.asked("m1", "c0") + driver.asked("m1", "c1")) == ["queued", "queued"]
+    driver.fresh = True
+    assert told(driver.unit()) == ["assigned anna", "assigned anna"]
+
+
+def test_who_was_refused_has_waited_since_his_first_message_all_the_same():
+    driver = Driver(limits=LimitsDocument(queue_limit=1))
+    driver.asked("m1", "c0")
+    driver.t = 10
+    assert told(driver.asked("m1", "c1")) == ["queued", "released queue_full"]
+    driver.closed("c0")
+    driver.t = 20
+    driver.received("m2", "c1")
+    assert driver.pass_to(23)[0].data["waiting_since"] == at(10)
 
 
 # --- complaints -----------------------------------------------------------------------------------------------------
@@ -410,6 +498,16 @@ def test_a_reply_that_came_too_late_to_be_delivered_counts_as_silence():
     assert told(driver.replied("m1", deliver_by=0.5)) == ["queued"]
 
 
+def test_a_reply_that_nobody_got_is_silence_also_where_somebody_owns_who_is_then_asked_first():
+    driver = owned()
+    driver.t = 2
+    driver.received("m2")
+    driver.t = 3
+    said = driver.replied("m2", deliver_by=2.5)
+    assert told(said) == ["queued", "assigned anna"]
+    assert said[0].data["required"]["agent"] == "anna"
+
+
 @pytest.mark.parametrize("reason", ["human_owned", "waiting", "shadow"])
 def test_a_message_ignored_for_somebody_who_is_not_there_is_silence_at_once(reason):
     driver = Driver()
@@ -446,6 +544,16 @@ def test_waiting_since_of_a_silence_is_the_first_message_that_nobody_answered():
     assert driver.said[-1].data["waiting_since"] == at(10)
 
 
+@pytest.mark.parametrize(("reason", "since"), [("empty", 1), ("duplicate_text", 1), ("cooldown", 1), ("superseded", 0)])
+def test_a_message_with_nothing_to_answer_does_not_make_the_wait_begin_earlier(reason, since):
+    driver = Driver()
+    driver.received("m1")
+    driver.ignored("m1", reason)
+    driver.t = 1
+    driver.received("m2")
+    assert driver.pass_to(4)[0].data["waiting_since"] == at(since)
+
+
 # --- owners without an assignment -------------------------------------------------------------------------------------
 
 
@@ -475,6 +583,34 @@ def test_writing_into_a_conversation_that_is_not_open_makes_no_owner(before):
     before(driver)
     driver.sent("anna", time=0.5)
     assert driver.owner() is None
+
+
+def test_a_message_that_answers_one_after_the_close_stands_behind_that_close():
+    """Her clock is behind: written at 9 in answer to a message of 12, in a conversation that was closed at 10."""
+    driver = Driver([agent("anna")]).online("anna")
+    driver.received("m1")
+    driver.replied("m1")
+    driver.closed(time=10)
+    driver.received("m2", time=12)
+    driver.replied("m2")
+    driver.sent("anna", time=9, to="m2")
+    assert driver.owner() == "anna"
+    driver.closed(time=11)
+    assert driver.owner() == "anna"
+    driver.closed(time=12)
+    assert driver.owner() is None
+
+
+def test_what_an_agent_wrote_at_the_instant_of_a_message_leaves_no_silence_behind():
+    """Later than the last agent's message is what counts when an owner loses the conversation; level with it is not."""
+    driver = owned()
+    driver.t = 2
+    driver.received("m2")
+    driver.ignored("m2", "human_owned")
+    driver.sent("anna", time=2)
+    driver.status("anna", "offline")
+    driver.t = 32
+    assert told(driver.unit(due=["c1"])) == []
 
 
 def test_while_the_owner_is_online_an_ignored_message_is_no_silence():

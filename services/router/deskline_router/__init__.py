@@ -15,7 +15,9 @@ Who may change what
     a request of a lane that it does not own: it then changes the request's row and the agent's row and nothing else.
     A conversation's private state (messages, closes, owner without an assignment) is one blob, changed by the owner of
     its lane alone, and never by matching. Units of work in which nothing can be decided (customers' messages, answers of
-    the bot) do not take the lock.
+    the bot, what agents write in conversations that they hold) do not take the lock. That they can be told without it
+    rests on who may change what: others take a request of this lane from the queue or put an offer back there, and no
+    more; so one that is absent or held in this instance's mirror is so everywhere.
 
 The mirror
     Each instance holds all agents and all open requests in memory (``policy.world.World``). Their rows carry the version

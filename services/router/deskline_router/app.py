@@ -21,6 +21,9 @@ _LOOK_S: Final = 0.02
 _ENDS_S: Final = 0.2
 """How often the ends of ``agents.v1`` are asked for: well below the half second that an assignment needs."""
 _BACK_OFF_S: Final = 0.5
+_SWEEP_S: Final = 5.0
+"""Whoever makes somebody assignable matches in the same unit, or in his next one. Should he die in between, another
+instance finds what he left by this, within the ten seconds of contract §6.4 (b)."""
 
 
 async def build(runtime: Runtime) -> Router:
@@ -36,7 +39,12 @@ async def build(runtime: Runtime) -> Router:
             if router.wants_unit():
                 runtime.poke()
 
-    runtime.background.append(watch)
+    async def sweep() -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            router.look_again()
+
+    runtime.background.extend([watch, sweep])
     return router
 
 

@@ -10,6 +10,9 @@ from deskline_router.policy import StatusChange
 
 STALE_AFTER: Final = 500_000
 """µs. Contract §6.3 allows a status to be a second old when somebody is assigned; half of it is left for the commit."""
+_PATIENCE_S: Final = 1.0
+"""A question to the broker takes milliseconds; while it is away units go on after this, and assign nobody. Well below
+the seconds after which the database gives up an idle transaction."""
 _AT_ONCE: Final = 2000
 """Statuses applied in one unit: after a long absence there are many, and the lock is held meanwhile."""
 
@@ -19,6 +22,8 @@ class Reader(Protocol):
 
     @property
     def watermark(self) -> int: ...
+
+    async def fresh(self, upto: int, timeout_s: float) -> bool: ...
 
 
 class Taken(NamedTuple):
@@ -40,6 +45,11 @@ class AgentFeed:
     @property
     def watermark(self) -> int:
         return self.reader.watermark if self.reader is not None else 0
+
+    async def fresh(self, upto: int) -> None:
+        """Wait a little until everything up to ``upto`` (µs) is here; it may not be afterwards."""
+        if self.reader is not None:
+            await self.reader.fresh(upto, _PATIENCE_S)
 
     @property
     def waiting(self) -> bool:

@@ -10,16 +10,16 @@ from typing import Final, NamedTuple
 from deskline.clock import DAY, SECOND
 from deskline.config.book import ConfigBook
 from deskline.postgres import Connection
-from deskline.records import CONVERSATIONS, REPLIES, SLA
+from deskline.records import CONVERSATIONS, REPLIES, SLA, Event
 from deskline.state_store import StateStore, due_conversations
 from deskline.work import Tx, Work
 from deskline_router.catalog import BookCatalog
 from deskline_router.feed import STALE_AFTER, AgentFeed, Taken
 from deskline_router.metrics import Metrics
-from deskline_router.model import Conversation, Input
+from deskline_router.model import Conversation, Fate, Input, Request, State
 from deskline_router.policy import Unit, World, decide
 from deskline_router.policy.agents import grace_ends
-from deskline_router.policy.conversation import HANDLERS, due
+from deskline_router.policy.conversation import HANDLERS, LEFT_REASONS, due
 from deskline_router.store import Core, LogRow, Owner, Store
 from deskline_router.telling import id_of, output, read
 
@@ -37,6 +37,31 @@ class _Shared(NamedTuple):
     statuses: Taken
     watermark: int
     fresh: bool
+
+
+class Owners:
+    """Who owns what without an assignment, in the lanes of this instance."""
+
+    def __init__(self, by_subject: dict[str, Owner]) -> None:
+        self._by_subject: dict[str, Owner] = {}
+        self._by_agent: dict[str, dict[str, Owner]] = {}
+        for subject, owner in by_subject.items():
+            self.put(subject, owner)
+
+    def get(self, subject: str) -> Owner | None:
+        return self._by_subject.get(subject)
+
+    def of(self, agent_id: str) -> Iterable[tuple[str, Owner]]:
+        return self._by_agent.get(agent_id, {}).items()
+
+    def put(self, subject: str, owner: Owner | None) -> None:
+        """None: nobody owns it any more."""
+        before = self._by_subject.pop(subject, None)
+        if before is not None:
+            del self._by_agent[before.agent_id][subject]
+        if owner is not None:
+            self._by_subject[subject] = owner
+            self._by_agent.setdefault(owner.agent_id, {})[subject] = owner
 
 
 class _Grace(NamedTuple):
@@ -68,7 +93,8 @@ class Router:
         """Begin with an empty mirror: what is in memory is not what is in the database."""
         self.world = World(self._catalog)
         self._version = -1
-        self._owners: dict[str, Owner] | None = None
+        self._synced = False
+        self._owners: Owners | None = None
         self._told_orphans: dict[str, int] = {}
         self._offsets = None
         self._metrics.world = self.world
@@ -80,7 +106,7 @@ class Router:
         events = [
             (event.partition, read(event))
             for event in work.events
-            if event.topic == CONVERSATIONS or event.type in HANDLERS
+            if event.topic == CONVERSATIONS or (event.type in HANDLERS and not _silent_clock(event))
         ]
         keys = dict.fromkeys((lane, item.event.subject) for lane, item in events)
         keys.update(dict.fromkeys((lane, subject) for subject, lane in work.due.items()))
@@ -89,10 +115,10 @@ class Router:
         if self._catalog.move_to(work.now):
             self.world.pending_shops.update(self.world.queues)
         shared = None
+        if not (self._synced and keys):
+            await self._sync(tx, await self._store.look(tx.connection))
         if self._may_decide(events, conversations, work):
             shared = await self._gather_shared(tx, work)
-        elif not keys:
-            await self._sync(tx, await self._store.look(tx.connection))
         world = self.world
         world.conversations = conversations
         # decide
@@ -116,9 +142,14 @@ class Router:
         """False where only conversations' own state can change: then others need not wait for this unit."""
         if work.due or self.world.pending_shops or self._feed.waiting:
             return True
-        return any(_may_decide(item, conversations[item.event.subject]) for _, item in events)
+        requests = self.world.requests
+        return any(
+            may_decide(item, conversations[item.event.subject], requests.get(item.event.subject)) for _, item in events
+        )
 
     async def _gather_shared(self, tx: Tx, work: Work) -> _Shared:
+        # Rather a moment here, where nobody waits for us, than a unit that can assign nobody.
+        await self._feed.fresh(work.now - STALE_AFTER)
         core = await self._store.lock(tx.connection)
         await self._sync(tx, core)
         # The watermark first: everything up to it is in the feed.
@@ -129,9 +160,8 @@ class Router:
 
     async def _sync(self, tx: Tx, core: Core) -> None:
         """Bring the mirror up to what others have committed."""
-        if core.version == self._version:
-            return
-        changed = await self._read(tx.connection, core)
+        changed = [] if core.version == self._version else await self._read(tx.connection, core)
+        self._synced = True
         for subject in changed:
             request = self.world.requests.get(subject)
             if request is not None and request.due is not None and request.lane in self._lanes:
@@ -140,7 +170,7 @@ class Router:
     async def _read(self, connection: Connection, core: Core) -> list[str]:
         world = self.world
         agents, requests, whole = await self._store.changes(connection, core, self._version)
-        if whole and world.requests:
+        if whole:
             self._forget()
             world = self.world
         for agent in agents:
@@ -148,6 +178,9 @@ class Router:
         for request in requests:
             world.put_request(request)
         self._version = core.version
+        if whole:
+            # What others left unmatched when they went is not known.
+            world.pending_shops.update(world.queues)
         return [request.subject for request in requests]
 
     # --- apply --------------------------------------------------------------------------------------------------
@@ -172,10 +205,7 @@ class Router:
                 moved[subject] = (lane, owner)
         await self._store.save_owners(tx.connection, moved)
         for subject, (_, owner) in moved.items():
-            if owner is None:
-                del owners[subject]
-            else:
-                owners[subject] = owner
+            owners.put(subject, owner)
 
     async def _apply_shared(self, tx: Tx, work: Work, unit: Unit, shared: _Shared) -> None:
         world = self.world
@@ -189,6 +219,8 @@ class Router:
                 tx.next_due(request.lane, request.due)
         for grace in self._graces(self._lanes):
             tx.next_due(grace.lane, grace.ends)
+        # Also where others have applied them: they are done with.
+        self._offsets = shared.statuses.offsets
         moved = shared.statuses.offsets != list(shared.core.agent_offsets)
         if not (world.dirty_requests or world.dirty_agents or moved):
             return
@@ -206,7 +238,6 @@ class Router:
         await self._store.apply(tx.connection, core, agents, list(world.dirty_requests.values()), log)
         await self._store.purge(tx.connection, core, work.now - _LOG_KEPT)
         self._version = core.version
-        self._offsets = core.agent_offsets
 
     # --- timers -------------------------------------------------------------------------------------------------
 
@@ -252,15 +283,14 @@ class Router:
                 ends = grace_ends(world, request)
                 if ends is not None and request.lane in lanes:
                     yield _Grace(subject, request.lane, since, ends)
-        for subject, owner in (self._owners or {}).items() if away else ():
-            gone = away.get(owner.agent_id)
-            if gone is not None and owner.lane in lanes and self._told_orphans.get(subject) != gone:
-                grace_s = self._catalog.shop(owner.shop_id).limits.offline_grace_s
-                yield _Grace(subject, owner.lane, gone, gone + round(grace_s * SECOND))
+            for subject, owner in self._owners.of(agent_id) if self._owners is not None else ():
+                if owner.lane in lanes and self._told_orphans.get(subject) != since:
+                    grace_s = self._catalog.shop(owner.shop_id).limits.offline_grace_s
+                    yield _Grace(subject, owner.lane, since, since + round(grace_s * SECOND))
 
-    async def _known_owners(self, connection: Connection) -> dict[str, Owner]:
+    async def _known_owners(self, connection: Connection) -> Owners:
         if self._owners is None:
-            self._owners = await self._store.owners(connection, self._lanes)
+            self._owners = Owners(await self._store.owners(connection, self._lanes))
         return self._owners
 
     # --- life of a unit -----------------------------------------------------------------------------------------
@@ -281,7 +311,12 @@ class Router:
         self._lanes = lanes
         self._owners = None
         self._told_orphans = {}
-        # Whoever had these lanes may have left something unmatched.
+        # Whoever had these lanes has changed their requests, and may have left something unmatched.
+        self._synced = False
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Match every queue anew with the next unit."""
         self.world.pending_shops.update(self.world.queues)
 
     def wants_unit(self) -> bool:
@@ -291,20 +326,31 @@ class Router:
         return bool(self.world.pending_shops) and self._feed.watermark >= self.world.now - STALE_AFTER
 
 
-def _may_decide(item: Input, conversation: Conversation) -> bool:
+def may_decide(item: Input, conversation: Conversation, request: Request | None) -> bool:
+    """``request``: as the mirror has it. The owner of its lane alone opens, accepts and ends it; others only take it
+    from the queue, or put an offer back there: what is not queued or offered here is not so anywhere.
+    """
     event = item.event
-    if event.type not in HANDLERS:
-        return False
     match event.type:
         case "message.received.v1":
             # An outcome that was read before its message may be silence.
             return bool(conversation.early)
         case "message.sent.v1":
-            return bool(event.data.author.kind == "agent")
+            unheld = request is not None and request.state is not State.HELD
+            return unheld and bool(event.data.author.kind == "agent")
         case "reply.issued.v1":
             return item.stated is not None and event.broker_at > item.stated
+        case "message.ignored.v1":
+            return request is None and event.data.reason in LEFT_REASONS
+        case "conversation.closed.v1":
+            return request is not None or any(message.fate is Fate.COUNTED for message in conversation.messages)
         case _:
-            return True
+            return event.type in HANDLERS
+
+
+def _silent_clock(event: Event) -> bool:
+    """A clock's event that orders nothing."""
+    return event.topic == SLA and not event.data.actions
 
 
 def _ranges(work: Work) -> list[tuple[str, int, int, int]]:

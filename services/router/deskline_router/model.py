@@ -69,6 +69,24 @@ class Fate(StrEnum):
     an answer to it, it counts as silence."""
 
 
+class Word(StrEnum):
+    """What an outcome says of its message."""
+
+    ANSWERED = "answered"
+    """By the bot, and with it those before it."""
+    EMPTY = "empty"
+    """There was nothing to answer: ignored as empty, as said before, or as answered a moment ago."""
+    PAST = "past"
+    """Ignored because the conversation had gone on without it."""
+    HANDED = "handed"
+    """Handed over."""
+    LEFT = "left"
+    """Ignored because somebody has the conversation or waits for it: silence where nobody does."""
+    UNHEARD = "unheard"
+    """Answered too late for the answer to be delivered, or handed over before it could be told whether a close has
+    ended it: silence."""
+
+
 class Message(msgspec.Struct, array_like=True):
     """A customer's message that no agent has answered and no close has ended."""
 
@@ -79,7 +97,7 @@ class Message(msgspec.Struct, array_like=True):
     """Broker time up to which an outcome comes in time."""
     fate: Fate = Fate.AWAITING
     answered: bool = False
-    """By the bot, this one or a later one: it no longer makes the wait begin earlier."""
+    """By the bot, this one or a later one, or nothing to answer: it does not make a wait begin earlier."""
     language: str | None = None
 
 
@@ -87,9 +105,7 @@ class Early(msgspec.Struct, array_like=True):
     """An outcome that was read before its message."""
 
     broker_at: int
-    counted: bool
-    silent: bool
-    """It is to be judged as silence at once (ignored, or a reply that came too late to be delivered)."""
+    word: Word
 
 
 class Profile(msgspec.Struct, array_like=True):
@@ -176,8 +192,8 @@ class Request(msgspec.Struct):
     """Agents not to be offered this request before the instant: they declined it or let it expire."""
     refused_by: list[str] = msgspec.field(default_factory=list)
     """Everybody who ever did: chosen last."""
-    told: tuple[int, int, list[str]] | None = None
-    """Step, priority and skills of the last ``queued``."""
+    told: tuple[int, int, list[str], str] | None = None
+    """Step, priority, skills and requirement of the last ``queued``."""
 
     @property
     def live(self) -> bool:
@@ -241,6 +257,13 @@ class Catalog(Protocol):
 
     def capacity(self, agent_id: str) -> int | None:
         """The configured capacity; None for somebody whom no shop lists."""
+
+
+class Origin(NamedTuple):
+    """The record that an output answers: no output is before it."""
+
+    coordinates: str
+    at: int
 
 
 class Emission(NamedTuple):

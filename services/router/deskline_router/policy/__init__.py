@@ -41,7 +41,8 @@ def decide(world: World, unit: Unit) -> None:
         _fire(world, subject, lane, unit.watermarks.get(lane, 0), unit.agents_watermark)
     if unit.agents_fresh:
         matching.match(world)
-    matching.refuse_over_limit(world)
+        # Only then: whom an agent could have taken is not refused because the agents were not known.
+        matching.refuse_over_limit(world)
 
 
 def _fire(world: World, subject: str, lane: int, watermark: int, agents_watermark: int) -> None:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from deskline_router.model import NEVER, SECOND, Agent, Conversation, Request, State, Status
+from deskline_router.model import SECOND, Agent, Conversation, Origin, Request, State, Status
 from deskline_router.policy import conversation as conversations
 from deskline_router.policy import requests
 from deskline_router.policy.table import Trigger
@@ -22,11 +22,15 @@ class StatusChange(NamedTuple):
 
 
 def change_status(world: World, change: StatusChange) -> None:
-    """The last status by event time counts, ties by offset; somebody nobody configured has none."""
-    if world.catalog.capacity(change.agent_id) is None:
-        return
+    """The last status by event time counts, ties by offset; somebody nobody configured has none.
+
+    Who was configured when he first came is heard after he has been removed, too: what he holds must find its way
+    back when he leaves.
+    """
     agent = world.agents.get(change.agent_id)
     if agent is None:
+        if world.catalog.capacity(change.agent_id) is None:
+            return
         agent = world.agents[change.agent_id] = Agent(change.agent_id)
     if (change.at, change.offset) < (agent.status_at, agent.status_offset):
         return
@@ -43,11 +47,11 @@ def change_status(world: World, change: StatusChange) -> None:
         agent.offline_since = None
     elif before is not Status.OFFLINE or agent.offline_since is None:
         agent.offline_since = change.at
+    world.origin = Origin(change.source, change.at)
     if change.status is not Status.ONLINE:
-        world.floor, world.source = change.at, change.source
         _revoke_offers(world, agent, Trigger.AWAY if change.status is Status.AWAY else Trigger.OFFLINE)
-        world.floor, world.source = NEVER, None
     world.agent_may_take(agent.agent_id)
+    world.origin = None
 
 
 def _revoke_offers(world: World, agent: Agent, trigger: Trigger) -> None:

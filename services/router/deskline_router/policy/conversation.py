@@ -6,9 +6,10 @@ Events come in the order in which the lane has them: ``conversations.v1`` before
 from collections.abc import Callable
 from typing import Any, Final
 
+from deskline.ids import request_id
+from deskline.records import CONVERSATIONS
 from deskline_router.model import (
     DEFAULT_PRIORITY,
-    NEVER,
     SECOND,
     Cause,
     Conversation,
@@ -16,18 +17,29 @@ from deskline_router.model import (
     Fate,
     Input,
     Message,
+    Origin,
     Profile,
     Request,
     State,
     Status,
+    Word,
     place,
 )
 from deskline_router.policy import requests
 from deskline_router.policy.table import Trigger, effect
 from deskline_router.policy.world import World
 
-_COUNTED_REASONS: Final = frozenset({"human_owned", "waiting", "shadow"})
-"""Reasons of ``message.ignored`` with which somebody is trusted to answer; without him they count as silence."""
+_IGNORED: Final = {
+    "human_owned": Word.LEFT,
+    "waiting": Word.LEFT,
+    "shadow": Word.LEFT,
+    "empty": Word.EMPTY,
+    "duplicate_text": Word.EMPTY,
+    "cooldown": Word.EMPTY,
+}
+LEFT_REASONS: Final = frozenset(reason for reason, word in _IGNORED.items() if word is Word.LEFT)
+_COUNTED: Final = frozenset({Word.HANDED, Word.LEFT, Word.UNHEARD})
+"""Somebody is trusted to answer the message; when he is gone it counts as silence."""
 _MESSAGES_KEPT: Final = 32
 """Customer's messages remembered between two answers of agents; of a longer monologue those in the middle are
 forgotten: the first says since when the customer waits, the last is what counts as silence."""
@@ -42,12 +54,12 @@ def take(world: World, lane: int, item: Input) -> None:
     conversation = world.conversations[event.subject]
     if not conversation.seen.first(event):
         return
-    world.floor, world.source = event.at, event.coordinates
+    world.origin = Origin(event.coordinates, event.at)
     world.dirty_conversations.add(event.subject)
     handle = HANDLERS.get(event.type)
     if handle is not None:
         handle(world, conversation, lane, item)
-    world.floor, world.source = NEVER, None
+    world.origin = None
 
 
 # --- who has it -------------------------------------------------------------------------------------------------
@@ -80,6 +92,8 @@ def _received(world: World, conversation: Conversation, lane: int, item: Input) 
     _learn(conversation, data)
     conversation.last_received = max(conversation.last_received, event.at)
     early = conversation.early.pop(data.message_id, None)
+    if early is not None:
+        _learn_opening(world, event.subject, data.message_id, event.at)
     if event.at <= conversation.last_closed or place(event.at) < conversation.last_agent:
         return  # Superseded, or answered before it was read.
     limits = world.catalog.shop(conversation.shop_id).limits
@@ -90,13 +104,17 @@ def _received(world: World, conversation: Conversation, lane: int, item: Input) 
         deadline=event.broker_at + round(limits.patience_s * SECOND),
         language=data.language,
     )
-    in_time = early is not None and early.broker_at <= message.deadline
-    if early is not None and in_time:
-        message.fate = Fate.COUNTED if early.counted else Fate.DONE
     conversation.messages.append(message)
     _forget_old(conversation)
-    if early is not None and early.silent:
-        _ignored_or_stale(world, conversation, event.subject, lane, message)
+    if early is not None:
+        _apply_word(conversation, message, early.word, early.broker_at)
+        _judge_word(world, conversation, event.subject, lane, message, word=early.word)
+
+
+def _learn_opening(world: World, subject: str, message_id: str, at: int) -> None:
+    request = world.requests.get(subject)
+    if request is not None and request.request_id == request_id(subject, "message", message_id):
+        requests.learn_opening(world, request, at)
 
 
 def _learn(conversation: Conversation, data: Any) -> None:
@@ -139,8 +157,8 @@ def _sent(world: World, conversation: Conversation, _lane: int, item: Input) -> 
     if request is not None:
         if request.agent_id == data.author.id and effect(Trigger.ACCEPT, request.state):
             requests.accept(world, request)
-    elif conversation.owner is None and conversation.open and event.at > conversation.last_closed:
-        conversation.owner, conversation.owner_since = data.author.id, event.at
+    elif conversation.owner is None and conversation.open and at > place(conversation.last_closed):
+        conversation.owner, conversation.owner_since = data.author.id, at // 2
 
 
 def _place_of_answer(conversation: Conversation, at: int, in_reply_to: str | None) -> int:
@@ -176,6 +194,8 @@ def _transfer(world: World, conversation: Conversation, lane: int, item: Input) 
     event, data = item.event, item.event.data
     if event.at <= conversation.last_closed or owner(world, conversation, event.subject) != data.by_agent_id:
         return
+    if requests.used(conversation, "transfer", event.id):
+        return
     conversation.owner = None
     request = world.requests.get(event.subject)
     if request is not None:
@@ -205,6 +225,8 @@ def _complaint_opened(world: World, conversation: Conversation, lane: int, item:
             world, conversation, request, skills=[], flags=["complaint"], priority=0, language=None, refusable=False
         )
         return
+    if requests.used(conversation, "complaint", event.id):
+        return
     opened = _new_request(
         conversation, event.subject, lane, _shop_of(conversation, event.data), Cause.COMPLAINT, opened_at=event.at
     )
@@ -226,11 +248,14 @@ def _closed(world: World, conversation: Conversation, lane: int, item: Input) ->
     conversation.last_closed = max(conversation.last_closed, at)
     conversation.messages = [message for message in conversation.messages if message.at > conversation.last_closed]
     request = world.requests.get(subject)
-    if request is not None and at >= request.opened_at:
+    ended = request is not None and at >= request.opened_at
+    if request is not None and ended:
         requests.end(world, conversation, request, Trigger.CLOSE)
     if conversation.owner is not None and at >= conversation.owner_since:
         conversation.owner = None
-    settle(world, conversation, subject, lane)
+        ended = True
+    if ended:
+        settle(world, conversation, subject, lane)
 
 
 # --- replies.v1 -------------------------------------------------------------------------------------------------
@@ -239,12 +264,13 @@ def _closed(world: World, conversation: Conversation, lane: int, item: Input) ->
 def _handed_over(world: World, conversation: Conversation, lane: int, item: Input) -> None:
     event, data = item.event, item.event.data
     waiting_since = event.at if item.stated is None else item.stated
-    message = _outcome(conversation, item, data.message_id, counted=True)
+    message = _outcome(conversation, item, data.message_id, Word.HANDED)
     opened_at = waiting_since if message is None else message.at
     if opened_at <= conversation.last_closed:
-        if message is None:
+        early = conversation.early.get(data.message_id)
+        if early is not None:
             # Not read yet, it may still be later than that close; then it is silence when it is read.
-            conversation.early[data.message_id].silent = True
+            early.word = Word.UNHEARD
         return
     request = world.requests.get(event.subject)
     if request is not None:
@@ -271,55 +297,63 @@ def _replied(world: World, conversation: Conversation, lane: int, item: Input) -
     event, data = item.event, item.event.data
     if data.handover:
         return  # The hand-over that comes with it is the word on the message.
-    stale = item.stated is not None and event.broker_at > item.stated
-    message = _outcome(conversation, item, data.in_reply_to, counted=stale, silent=stale)
-    if message is None:
-        return
-    if stale:
-        _ignored_or_stale(world, conversation, event.subject, lane, message)
-        return
-    for other in conversation.messages:
-        other.answered = other.answered or other.offset <= message.offset
+    word = Word.UNHEARD if item.stated is not None and event.broker_at > item.stated else Word.ANSWERED
+    message = _outcome(conversation, item, data.in_reply_to, word)
+    if message is not None:
+        _judge_word(world, conversation, event.subject, lane, message, word=word)
 
 
 def _ignored(world: World, conversation: Conversation, lane: int, item: Input) -> None:
     data = item.event.data
-    counted = data.reason in _COUNTED_REASONS
-    message = _outcome(conversation, item, data.message_id, counted=counted, silent=counted)
-    if message is not None and counted:
-        _ignored_or_stale(world, conversation, item.event.subject, lane, message)
+    # A reason of a later release is "other": nothing is known to be wrong with that.
+    word = _IGNORED.get(data.reason, Word.PAST)
+    message = _outcome(conversation, item, data.message_id, word)
+    if message is not None:
+        _judge_word(world, conversation, item.event.subject, lane, message, word=word)
 
 
-def _outcome(
-    conversation: Conversation, item: Input, message_id: str, *, counted: bool, silent: bool = False
-) -> Message | None:
-    """Note the outcome of a message; None where it has not been read, or was answered or ended before.
-
-    One that comes after the message's patience leaves it ``AWAITING``: its silence is judged all the same, when the
-    watermark is there.
-    """
+def _outcome(conversation: Conversation, item: Input, message_id: str, word: Word) -> Message | None:
+    """Note the outcome of a message; None where it has not been read, or was answered or ended before."""
     broker_at = item.event.broker_at
     for message in conversation.messages:
         if message.message_id == message_id:
-            if broker_at <= message.deadline:
-                message.fate = Fate.COUNTED if counted else Fate.DONE
+            _apply_word(conversation, message, word, broker_at)
             return message
-    conversation.early[message_id] = Early(broker_at, counted, silent)
-    if len(conversation.early) > _EARLY_KEPT:
-        del conversation.early[next(iter(conversation.early))]
+    if not conversation.seen.has_counted(CONVERSATIONS, "message.received.v1", message_id):
+        conversation.early[message_id] = Early(broker_at, word)
+        if len(conversation.early) > _EARLY_KEPT:
+            del conversation.early[next(iter(conversation.early))]
     return None
+
+
+def _apply_word(conversation: Conversation, message: Message, word: Word, broker_at: int) -> None:
+    """One that comes after the message's patience leaves it ``AWAITING``: its silence is judged all the same, when the
+    watermark is there.
+    """
+    if broker_at <= message.deadline:
+        message.fate = Fate.COUNTED if word in _COUNTED else Fate.DONE
+    if word is Word.EMPTY:
+        message.answered = True
+    elif word is Word.ANSWERED:
+        for other in conversation.messages:
+            other.answered = other.answered or other.offset <= message.offset
 
 
 # --- silence ----------------------------------------------------------------------------------------------------
 
 
-def _ignored_or_stale(world: World, conversation: Conversation, subject: str, lane: int, message: Message) -> None:
-    """Silence at once, unless somebody who is there has the conversation."""
-    has = conversation.owner
-    agent = None if has is None else world.agents.get(has)
-    if subject in world.requests or (agent is not None and agent.status is Status.ONLINE):
-        return
-    silence(world, conversation, subject, lane, message)
+def _judge_word(
+    world: World, conversation: Conversation, subject: str, lane: int, message: Message, *, word: Word
+) -> None:
+    """What is silence at once: a reply that nobody got, and what was left to somebody who is not there."""
+    if word is Word.UNHEARD or (word is Word.LEFT and not _owner_is_online(world, conversation, subject)):
+        silence(world, conversation, subject, lane, message)
+
+
+def _owner_is_online(world: World, conversation: Conversation, subject: str) -> bool:
+    """Of the owner without an assignment; where a request is open, nothing is silence anyway."""
+    agent = world.agents.get(owner(world, conversation, subject) or "")
+    return agent is not None and agent.status is Status.ONLINE
 
 
 def silence(world: World, conversation: Conversation, subject: str, lane: int, message: Message) -> None:
@@ -332,11 +366,7 @@ def silence(world: World, conversation: Conversation, subject: str, lane: int, m
         conversation, subject, lane, conversation.shop_id or "", Cause.NO_AUTOREPLY, opened_at=message.at
     )
     opened.waiting_since = min(
-        (
-            other.at
-            for other in conversation.messages
-            if other.offset <= message.offset and not other.answered and other.fate is not Fate.DONE
-        ),
+        (other.at for other in conversation.messages if other.offset <= message.offset and not other.answered),
         default=message.at,
     )
     opened.language, opened.first_agent = message.language, conversation.owner
@@ -344,12 +374,13 @@ def silence(world: World, conversation: Conversation, subject: str, lane: int, m
 
 
 def settle(world: World, conversation: Conversation, subject: str, lane: int) -> None:
-    """Nobody has the conversation any more: the last message that somebody was trusted to answer is silence now."""
-    if subject in world.requests or owner(world, conversation, subject) is not None:
-        return
-    counted = [message for message in conversation.messages if message.fate is Fate.COUNTED]
-    if counted:
-        last = max(counted, key=lambda message: (message.at, message.offset))
+    """Whoever had the conversation has it no more: the last message that he was trusted to answer is silence now.
+
+    Only one that is later than the last agent's message; those at or before a close are no longer here.
+    """
+    left = [m for m in conversation.messages if m.fate is Fate.COUNTED and place(m.at) > conversation.last_agent]
+    if left:
+        last = max(left, key=lambda message: (message.at, message.offset))
         silence(world, conversation, subject, lane, last)
 
 
@@ -378,10 +409,8 @@ def orphaned(world: World, subject: str, lane: int, agents_watermark: int) -> No
     if agent is None or agent.offline_since is None:
         return
     grace = round(world.catalog.shop(conversation.shop_id).limits.offline_grace_s * SECOND)
-    counted = [message for message in conversation.messages if message.fate is Fate.COUNTED]
-    if agent.offline_since + grace <= agents_watermark and counted:
-        last = max(counted, key=lambda message: (message.at, message.offset))
-        silence(world, conversation, subject, lane, last)
+    if agent.offline_since + grace <= agents_watermark:
+        settle(world, conversation, subject, lane)
 
 
 # --- sla.v1 -----------------------------------------------------------------------------------------------------

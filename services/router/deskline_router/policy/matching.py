@@ -137,7 +137,9 @@ def match(world: World) -> None:
         if agent is None:
             continue
         request = world.requests[key.subject]
-        requests.assign(world, request, agent, needed, pool.explain(agent, needed, max(world.now, request.latest)))
+        requests.assign(
+            world, request, agent, needed, pool.explain(agent, needed, requests.time_of(world, request, agent))
+        )
         if not world.has_room(agent):
             filled.append(agent.agent_id)
         rest = queue.groups.get(needed)
@@ -147,12 +149,13 @@ def match(world: World) -> None:
 
 def _prepared(world: World, shop_id: str) -> Queue | None:
     """The shop's queue under the configuration in force, without stages that wait for somebody who has gone."""
-    queue = world.queues.get(shop_id)
-    if queue is None:
+    if shop_id not in world.queues:
         return None
-    if queue.shop is not world.catalog.shop(shop_id):
-        world.regroup(shop_id)
-    queue = world.queues[shop_id]
+    queue = world.queue(shop_id)
+    if queue.unsettled:
+        queue.unsettled = False
+        for key in list(queue.order):
+            requests.settle_stages(world, world.requests[key.subject])
     for needed, keys in list(queue.groups.items()):
         if needed.stage.agent is None and not needed.stage.void:
             continue
@@ -193,9 +196,8 @@ def refuse_over_limit(world: World) -> None:
             continue
         conversation = world.conversations[request.subject]
         requests.end(world, conversation, request, Trigger.FULL)
-        # What had been handed over until now is settled: the next message starts anew (contract §4).
+        # Nothing of what was handed over until now is left to anybody: the next message starts anew (contract §4).
         for message in conversation.messages:
             if message.fate is Fate.COUNTED:
                 message.fate = Fate.DONE
         world.dirty_conversations.add(request.subject)
-    world.opened.clear()

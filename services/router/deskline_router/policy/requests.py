@@ -3,6 +3,7 @@
 Each function here is one row of ``policy.table``; its caller has found out that the input is meant for this request.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from deskline_router.model import (
     Agent,
     Conversation,
     Emission,
+    Origin,
     Request,
     State,
     Told,
@@ -24,6 +26,9 @@ _OPENERS_KEPT = 64
 """Openers remembered per conversation: a second word on a message whose request has ended comes within seconds, and
 nobody is handed over this often meanwhile."""
 
+_CHOSEN_LAST = frozenset({Trigger.DECLINE, Trigger.EXPIRE, Trigger.TAKE_BACK})
+"""Who lost it so is asked again after everybody else. Only who declined or missed an offer is not asked at all for
+``reoffer_s``: one from whom it was taken back may be the only one there is (contract §6.4 b)."""
 _LIST_LIMIT = 64
 """Of every list of the contract (§1); what hand-overs add beyond it is left out."""
 
@@ -48,7 +53,7 @@ def open_request(world: World, conversation: Conversation, request: Request, kin
     request.priority = max(request.priority, rule.priority or 0)
     request.state = move(Trigger.OPEN, before).state
     world.requests[request.subject] = request
-    enter_stage(world, request, 0, _time(world, request))
+    enter_stage(world, request, 0, time_of(world, request))
     world.enqueue(request)
     _remember(conversation, request)
     _tell_queued(world, request)
@@ -81,7 +86,7 @@ def join(
     request.priority = max(request.priority, priority, rule.priority or 0)
     if rule.rule_id != request.rule_id:
         request.rule_id = rule.rule_id
-        enter_stage(world, request, 0, _time(world, request))
+        enter_stage(world, request, 0, time_of(world, request))
     if queued:
         world.enqueue(request)
     if before != (request.priority, request.skills, request.flags, request.language, request.refuses_limit):
@@ -89,6 +94,13 @@ def join(
         _remember(conversation, request)
     if queued:
         _tell_queued_if_changed(world, request)
+
+
+def learn_opening(world: World, request: Request, at: int) -> None:
+    """The message that was handed over has been read after its hand-over: the request was opened by it, at ``at``."""
+    if at > request.opened_at:
+        request.opened_at = at
+        _changed(world, request)
 
 
 def raise_priority(world: World, request: Request, priority: int) -> None:
@@ -130,6 +142,20 @@ def advance_stages(world: World, request: Request, watermark: int) -> None:
     _tell_queued_if_changed(world, request)
 
 
+def settle_stages(world: World, request: Request) -> None:
+    """Another configuration has come into force: a stage that was the last one may have others behind it now."""
+    shop = world.catalog.shop(request.shop_id)
+    plan = world.plan(request, shop)
+    if request.rule_id != plan.rule.rule_id:
+        request.rule_id = plan.rule.rule_id
+        _changed(world, request)
+    if request.step_until is None and request.step < len(plan.stages) - 1:
+        world.dequeue(request)
+        enter_stage(world, request, request.step, world.now)
+        world.enqueue(request)
+    _tell_queued_if_changed(world, request)
+
+
 def skip_void_stage(world: World, request: Request) -> None:
     """The agent waited for has gone: the next stage begins now."""
     world.dequeue(request)
@@ -163,7 +189,7 @@ def assign(world: World, request: Request, agent: Agent, needed: Requirement, ex
     shop = world.catalog.shop(request.shop_id)
     offered = shop.routing.mode == "offered"
     done = move(Trigger.OFFER if offered else Trigger.ASSIGN, request.state)
-    at = _time(world, request)
+    at = time_of(world, request, agent)
     world.dequeue(request)
     request.state = done.state
     request.attempt += 1
@@ -206,11 +232,13 @@ def put_back(world: World, request: Request, trigger: Trigger) -> None:
     done = move(trigger, request.state)
     agent = _agent(world, request)
     thing = request.assignment_id or ""
-    at = _time(world, request)
+    at = time_of(world, request, agent)
     if trigger is Trigger.EXPIRE:
         _missed(world, request, agent)
-    if trigger in (Trigger.DECLINE, Trigger.EXPIRE, Trigger.TAKE_BACK):
-        _refuse(world, request, agent.agent_id, at)
+    if trigger in (Trigger.DECLINE, Trigger.EXPIRE):
+        request.excluded[agent.agent_id] = at + round(world.catalog.shop(request.shop_id).limits.reoffer_s * SECOND)
+    if trigger in _CHOSEN_LAST and agent.agent_id not in request.refused_by:
+        request.refused_by.append(agent.agent_id)
     if request.state is State.HELD and request.step_until is not None:
         # Being served does not count as waiting at this stage.
         request.step_until += max(0, at - request.assigned_at)
@@ -234,12 +262,6 @@ def _missed(world: World, request: Request, agent: Agent) -> None:
     agent.missed += 1
     if agent.missed >= world.catalog.shop(request.shop_id).routing.pause_after_missed:
         agent.paused = True
-
-
-def _refuse(world: World, request: Request, agent_id: str, at: int) -> None:
-    request.excluded[agent_id] = at + round(world.catalog.shop(request.shop_id).limits.reoffer_s * SECOND)
-    if agent_id not in request.refused_by:
-        request.refused_by.append(agent_id)
 
 
 def end(world: World, conversation: Conversation, request: Request, trigger: Trigger) -> None:
@@ -292,15 +314,15 @@ def required(stage: Stage) -> dict[str, Any]:
 
 
 def _tell_queued(world: World, request: Request) -> None:
-    plan = world.plan(request, world.catalog.shop(request.shop_id)).stages
+    needed = _needed(world, request)
     request.queued_n += 1
-    request.told = (request.step, request.priority, list(request.skills))
+    request.told = (request.step, request.priority, list(request.skills), _shown(needed))
     data = {
         "cause": request.cause.value,
         "skills": list(request.skills),
         "priority": request.priority,
         "step": request.step + 1,
-        "required": required(plan[request.step]),
+        "required": needed,
         "position": world.queues[request.shop_id].position(request.subject),
         "waiting_since": request.waiting_since,
     }
@@ -308,8 +330,18 @@ def _tell_queued(world: World, request: Request) -> None:
 
 
 def _tell_queued_if_changed(world: World, request: Request) -> None:
-    if request.told != (request.step, request.priority, request.skills):
+    if request.told != (request.step, request.priority, request.skills, _shown(_needed(world, request))):
         _tell_queued(world, request)
+
+
+def _needed(world: World, request: Request) -> dict[str, Any]:
+    plan = world.plan(request, world.catalog.shop(request.shop_id))
+    return required(plan.stages[request.step])
+
+
+def _shown(needed: dict[str, Any]) -> str:
+    """Equal where two requirements are: a new configuration may ask for other things at the same step."""
+    return json.dumps(needed, ensure_ascii=False)
 
 
 def _tell(world: World, request: Request, told: Told, data: dict[str, Any], agent: Agent | None) -> None:
@@ -327,8 +359,9 @@ def _tell(world: World, request: Request, told: Told, data: dict[str, Any], agen
         }
         world.dirty_agents.add(agent.agent_id)
     _changed(world, request)
-    request.latest = _time(world, request)
-    source = world.source if world.source is not None else world.sources.get(request.subject)
+    request.latest = time_of(world, request, agent)
+    origin = _origin(world, request, agent)
+    source = None if origin is None else origin.coordinates
     world.emissions.append(Emission(told, request.subject, request.lane, thing, n, request.latest, data, source))
 
 
@@ -338,15 +371,24 @@ def _told(done: Move) -> Told:
     return done.told
 
 
-def _time(world: World, request: Request) -> int:
-    """Never before the event time of the record answered, nor before what the request has told already."""
-    return max(world.now, world.floor, request.latest)
+def time_of(world: World, request: Request, agent: Agent | None = None) -> int:
+    """Of what is told now: never before the record that it answers, nor before what the request has told already."""
+    origin = _origin(world, request, agent)
+    return max(world.now, request.latest, world.now if origin is None else origin.at)
+
+
+def _origin(world: World, request: Request, agent: Agent | None) -> Origin | None:
+    """The record handled; in matching, what touched the request in this unit, else what brought the agent."""
+    found = world.origin or world.origins.get(request.subject)
+    if found is None and agent is not None:
+        found = world.agent_origins.get(agent.agent_id)
+    return found
 
 
 def _changed(world: World, request: Request) -> None:
     world.dirty_requests[request.subject] = request
-    if world.source is not None:
-        world.sources[request.subject] = world.source
+    if world.origin is not None:
+        world.origins[request.subject] = world.origin
 
 
 def _remember(conversation: Conversation, request: Request) -> None:

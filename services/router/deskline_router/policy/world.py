@@ -10,7 +10,7 @@ for positions, and by ``Requirement``, so that matching looks at heads of groups
 from bisect import bisect_left, insort
 from typing import NamedTuple
 
-from deskline_router.model import NEVER, Agent, Catalog, Conversation, Emission, Request, Shop, State, Status
+from deskline_router.model import Agent, Catalog, Conversation, Emission, Origin, Request, Shop, State, Status
 from deskline_router.policy.steps import (
     Plan,
     PlanKey,
@@ -43,10 +43,12 @@ def key_of(request: Request) -> Key:
 class Queue:
     """The waiting requests of one shop, grouped under one state of its configuration."""
 
-    __slots__ = ("groups", "order", "shop", "where")
+    __slots__ = ("groups", "order", "shop", "unsettled", "where")
 
     def __init__(self, shop: Shop) -> None:
         self.shop = shop
+        self.unsettled = False
+        """The configuration has changed under its requests: their stages are to be looked at once."""
         self.order: list[Key] = []
         self.groups: dict[Requirement, list[Key]] = {}
         self.where: dict[str, tuple[Key, Requirement]] = {}
@@ -90,12 +92,12 @@ class World:
     def begin(self, now: int) -> None:
         """Forget what the last unit changed and said; it is durable or undone."""
         self.now = now
-        self.floor = NEVER
-        """Event time of the record being handled."""
-        self.source: str | None = None
-        """Its coordinates."""
-        self.sources: dict[str, str | None] = {}
+        self.origin: Origin | None = None
+        """The record being handled."""
+        self.origins: dict[str, Origin] = {}
         """Conversation → the record of this unit that last touched its request."""
+        self.agent_origins: dict[str, Origin] = {}
+        """Agent → the record of this unit by which he last got room, or came."""
         self.opened: list[Request] = []
         self.dirty_agents: set[str] = set()
         self.dirty_requests: dict[str, Request] = {}
@@ -105,12 +107,11 @@ class World:
     # --- mirror -------------------------------------------------------------------------------------------------
 
     def put_agent(self, agent: Agent) -> None:
-        """A row as another instance left it."""
+        """A row as another instance left it. Whoever changed it has also matched."""
         self.agents[agent.agent_id] = agent
-        self.agent_may_take(agent.agent_id)
 
     def put_request(self, request: Request) -> None:
-        """A row as another instance left it; an ended one leaves the mirror."""
+        """A row as another instance left it; an ended one leaves the mirror. Whoever changed it has also matched."""
         self._forget(request.subject)
         if request.state is State.ENDED:
             return
@@ -118,7 +119,7 @@ class World:
         if request.live:
             self.live.setdefault(_agent_of(request), set()).add(request.subject)
         else:
-            self.enqueue(request)
+            self._enqueue(request)
 
     def _forget(self, subject: str) -> None:
         known = self.requests.pop(subject, None)
@@ -132,15 +133,22 @@ class World:
     # --- queues -------------------------------------------------------------------------------------------------
 
     def queue(self, shop_id: str) -> Queue:
+        """The shop's queue, grouped under the configuration in force."""
+        shop = self.catalog.shop(shop_id)
         queue = self.queues.get(shop_id)
         if queue is None:
-            queue = self.queues[shop_id] = Queue(self.catalog.shop(shop_id))
+            queue = self.queues[shop_id] = Queue(shop)
+        elif queue.shop is not shop:
+            queue = self._regroup(queue, shop)
         return queue
 
     def enqueue(self, request: Request) -> None:
+        self._enqueue(request)
+        self.pending_shops.add(request.shop_id)
+
+    def _enqueue(self, request: Request) -> None:
         queue = self.queue(request.shop_id)
         queue.add(key_of(request), self.requirement(request, queue.shop))
-        self.pending_shops.add(request.shop_id)
 
     def dequeue(self, request: Request) -> None:
         queue = self.queues[request.shop_id]
@@ -168,14 +176,14 @@ class World:
         plan = self._plans[key] = make_plan(request, rule, shop)
         return plan
 
-    def regroup(self, shop_id: str) -> None:
-        """The shop's configuration has changed: group its waiting requests anew."""
-        old = self.queues[shop_id]
-        fresh = Queue(self.catalog.shop(shop_id))
+    def _regroup(self, old: Queue, shop: Shop) -> Queue:
+        fresh = Queue(shop)
+        fresh.unsettled = True
         for key in old.order:
-            fresh.add(key, self.requirement(self.requests[key.subject], fresh.shop))
-        self.queues[shop_id] = fresh
-        self.pending_shops.add(shop_id)
+            fresh.add(key, self.requirement(self.requests[key.subject], shop))
+        self.queues[shop.shop_id] = fresh
+        self.pending_shops.add(shop.shop_id)
+        return fresh
 
     # --- agents -------------------------------------------------------------------------------------------------
 
@@ -196,6 +204,8 @@ class World:
 
     def agent_may_take(self, agent_id: str) -> None:
         """Something changed for the better (or the named agent of a stage is gone): look at the queues he serves."""
+        if self.origin is not None:
+            self.agent_origins[agent_id] = self.origin
         for shop_id, queue in self.queues.items():
             if agent_id in queue.shop.agents or any(group.stage.agent == agent_id for group in queue.groups):
                 self.pending_shops.add(shop_id)
