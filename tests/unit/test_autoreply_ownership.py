@@ -71,7 +71,11 @@ CASES: list[tuple[str, Case, str]] = [
         log.says(5, "甲"), log.says(15, "乙"), log.writes(20), log.closes(10, broker=50)], OWNED),
     ("wrote at the instant of the close", lambda log: [log.says(5, "甲"), log.writes(50), log.closes(50)], FREE),
     ("wrote while a request was open that nobody had", lambda log: [
-        log.says(5, "甲"), log.queued(10, "r-1", since=5), log.writes(20)], FREE),
+        log.says(5, "甲"), log.queued(10, "r-1", since=5), log.writes(20), log.queued(30, "r-1", since=5)], FREE),
+    ("wrote while a request was open; who has it by then has not been read", lambda log: [
+        log.says(5, "甲"), log.queued(10, "r-1", since=5), log.writes(20)], OWNED),
+    ("wrote while a request was open, then closed", lambda log: [
+        log.says(5, "甲"), log.queued(10, "r-1", since=5), log.writes(20), log.closes(30)], FREE),
     ("wrote before the hand-over was queued", lambda log: [
         log.says(5, "甲"), log.writes(9), log.queued(10, "r-1", since=5)], OWNED),
     ("wrote while another owned, who has left", lambda log: [

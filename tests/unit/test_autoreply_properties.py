@@ -399,17 +399,18 @@ class Owning:
                     self.owner, self.by = e.data.agent_id, e.data.assignment_id
                     self.offer = None
             case "message.sent.v1" if e.data.author.kind == "agent":
-                self.writes(e.data.author.id)
+                self.writes(e.data.author.id, unread=all(x.broker_at < e.broker_at for x in self.r.routing))
             case "transfer.requested.v1" if e.data.by_agent_id == self.owner:
                 self.owner = None
             case _:
                 pass
 
-    def writes(self, agent: str) -> None:
+    def writes(self, agent: str, *, unread: bool) -> None:
+        """``unread``: what routing.v1 says of this instant; an open request may have become his."""
         if self.offer is not None and self.offer[1] == agent:
             self.owner, self.by = agent, self.offer[0]
             self.offer = None
-        elif self.owner is None and self.request is None and self.open:
+        elif self.owner is None and (self.request is None or unread) and self.open:
             self.owner, self.by = agent, None
 
     def end(self, assignment: str) -> None:

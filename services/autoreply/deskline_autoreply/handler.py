@@ -206,7 +206,7 @@ def _follow_conversation(history: History, event: Event) -> None:
     match event.type:
         case "message.sent.v1":
             if data.author.kind == "agent":
-                facts.speak(history, data.author.id, at, data.in_reply_to)
+                facts.speak(history, data.author.id, at, data.in_reply_to, event.broker_at)
         case "assignment.accepted.v1":
             facts.accept(history, data.assignment_id, data.agent_id, at, event.broker_at)
         case "transfer.requested.v1":

@@ -60,6 +60,7 @@ class Spoken(msgspec.Struct, array_like=True):
     """Its event time, or that of the message it answers where that is later (contract §3): then it stands right after it."""
     reply_to: str = ""
     """The message it answers, while that has not been read."""
+    broker_at: int = 0
 
 
 class Accepted(msgspec.Struct, array_like=True):
@@ -164,7 +165,7 @@ def waiting_since(history: History, at: int) -> int:
     return min([at, *(turn.at for turn in history.turns if waits(turn, closed_at))])
 
 
-def speak(history: History, agent: str, at: int, reply_to: str | None) -> None:
+def speak(history: History, agent: str, at: int, reply_to: str | None, broker_at: int) -> None:
     """An agent wrote."""
     place, unknown = at, reply_to or ""
     answered = -1
@@ -179,7 +180,7 @@ def speak(history: History, agent: str, at: int, reply_to: str | None) -> None:
             turn.marks |= ANSWERED
     history.answered_until = max(history.answered_until, place)
     if place > history.closed_at or unknown:
-        history.spoken.append(Spoken(agent, place, unknown))
+        history.spoken.append(Spoken(agent, place, unknown, broker_at))
         if len(history.spoken) > _MOST_SPOKEN:
             del history.spoken[_FIRST_SPOKEN]
 

@@ -55,7 +55,8 @@ def ownerships(subject: str, history: History, requests: Requests, turn: Turn) -
         for accepted in history.accepted
         if requests.assignment(accepted.assignment_id) is None and requests.read_at < accepted.broker_at
     ]
-    return by_assignment + _by_writing(history, live, by_assignment, min(history.opened_at or turn.at, turn.at))
+    opened_at = min(history.opened_at or turn.at, turn.at)
+    return by_assignment + _by_writing(history, live, by_assignment, opened_at, requests.read_at)
 
 
 def _by_assignment(assignment: Assignment, history: History) -> Owned | None:
@@ -81,8 +82,12 @@ def _by_assignment(assignment: Assignment, history: History) -> Owned | None:
     return Owned(assignment.agent, begin, min(last, _handed_on(history, assignment.agent, begin)))
 
 
-def _by_writing(history: History, live: list[Request], owned: list[Owned], opened_at: int) -> list[Owned]:
-    """Agents who wrote in an open conversation that nobody owned and that had no open request, as far as read."""
+def _by_writing(history: History, live: list[Request], owned: list[Owned], opened_at: int, read_at: int) -> list[Owned]:
+    """Agents who wrote in an open conversation that nobody owned and that had no open request, as far as read.
+
+    In an open request he may have been assigned in what has not been read: he is no owner only where routing.v1 has
+    been read beyond his message.
+    """
     found: list[Owned] = []
     for spoken in sorted(history.spoken, key=lambda spoken: spoken.place):
         place = spoken.place
@@ -90,7 +95,8 @@ def _by_writing(history: History, live: list[Request], owned: list[Owned], opene
             continue
         if any(other.begin <= place <= other.last for other in (*owned, *found)):
             continue
-        if any(request.queued_at < place <= (request.ended_at or FOREVER) for request in live):
+        waiting = any(request.queued_at < place <= (request.ended_at or FOREVER) for request in live)
+        if waiting and spoken.broker_at <= read_at:
             continue
         successor = min((other.begin for other in owned if other.begin > place), default=FOREVER)
         found.append(Owned(spoken.agent, place, min(successor, _handed_on(history, spoken.agent, place))))
