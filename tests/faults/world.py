@@ -64,7 +64,8 @@ class Servers:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.kafka = EmbeddedKafka(folder / "kafka", dies_with_parent=True)
-        self.postgres = EmbeddedPostgres(folder / "postgres", durable=False, dies_with_parent=True)
+        # Durable: an immediate stop must not lose what was acknowledged, and without it the last commits are.
+        self.postgres = EmbeddedPostgres(folder / "postgres", dies_with_parent=True)
 
     def start(self) -> Self:
         self.kafka.start()
@@ -177,18 +178,21 @@ class World:
 
     async def rest(self, timeout_s: float = 120.0, *, quiet_s: float = QUIET_S) -> None:
         """Every instance has said for ``quiet_s`` without a break that it is ready and caught up."""
-        deadline = time.monotonic() + timeout_s
+        began = time.monotonic()
+        deadline = began + timeout_s
         since: float | None = None
         behind: list[str] = []
+        last = "nobody"
         while since is None or time.monotonic() - since < quiet_s:
             behind = await self._behind()
             if behind:
-                since = None
+                since, last = None, behind[0]
             elif since is None:
                 since = time.monotonic()
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not at rest within {timeout_s:.0f} s: {'; '.join(behind)}\n{self.logs()}")
             await asyncio.sleep(0.2)
+        say(f"at rest after {time.monotonic() - began:.0f} s; behind last: {last}")
 
     async def _behind(self) -> list[str]:
         """Who is behind, three times in a row: for some milliseconds anybody is who fires a timer or looks for news."""
@@ -203,11 +207,11 @@ class World:
             await asyncio.sleep(0.05)
         return [f"{i.name}: {'no answer' if a is None else a[1]!r}" for i, a in zip(behind, said, strict=True)]
 
-    async def judge(self, **settings: Any) -> tuple[Report, list[Record]]:
+    async def judge(self, *, archive_within_s: float = 60.0) -> tuple[Report, list[Record]]:
         """What the checker finds, and the records that it read."""
         addresses = Addresses(self.stack.bootstrap_servers, self.stack.postgres_dsn, self.stack.options.topic_prefix)
-        log, end_at = await read(addresses)
-        report = await asyncio.to_thread(check, log, Settings(end_at, **settings))
+        log, end_at = await read(addresses, archive_within_s=archive_within_s)
+        report = await asyncio.to_thread(check, log, Settings(end_at))
         return report, list(log.records)
 
     async def is_right(self) -> Report:

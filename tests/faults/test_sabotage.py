@@ -1,0 +1,75 @@
+"""The checker is shown to fail: services run without one of their guards, and it must say so, by the right rule.
+
+Up to four guards are taken out side by side, one of each service: what a service breaks is told by rules that no other
+service's absence of a guard can break. ``sabotage.GUARDS`` says which violation is expected of which.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from signal import SIGCONT, SIGSTOP
+
+import pytest
+from tests.faults.sabotage import GUARDS, command
+from tests.faults.world import AGENTS, ONE_OF_EACH, SESSION_S, TWO_OF_EACH, Servers, World, say
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+
+_RECORDS = 1200
+_RATE = 80.0
+_FEW = AGENTS[:4]
+"""Their places are soon taken, so that the router has to heed capacities."""
+_TOGETHER = (
+    ("dead letters", "duplicates", "capacity", "watermark"),
+    ("bytes of the archive", "border", "closing", "timers"),
+    ("every record of the archive", "order of publication", "agents' status", "deterministic ids"),
+    ("republication", "hand-over"),
+)
+
+
+def test_every_guard_is_removed_somewhere() -> None:
+    assert {*(name for names in _TOGETHER for name in names), "fence"} == GUARDS.keys()
+
+
+@pytest.mark.parametrize("guards", _TOGETHER, ids=", ".join)
+async def test_without_its_guard_a_service_is_found_out(
+    servers: Servers, run_seed: int, guards: tuple[str, ...]
+) -> None:
+    async with World(servers, ONE_OF_EACH, command=command(*guards)) as world:
+        await world.play(run_seed, _RECORDS, rate=_RATE, agents=_FEW, dirt=0.1, settle_s=5.0)
+        await _found_out(world, *guards)
+
+
+async def test_without_the_fence_a_thawed_instance_is_found_out(servers: Servers, run_seed: int) -> None:
+    async with World(servers, TWO_OF_EACH, command=command("fence")) as world:
+
+        async def freeze() -> None:
+            while True:
+                for number in await world.with_lanes("autoreply"):
+                    world.signal("autoreply", number, SIGSTOP)
+                    await asyncio.sleep(SESSION_S + 3)
+                    world.signal("autoreply", number, SIGCONT)
+                    await asyncio.sleep(2)
+
+        freezing = asyncio.create_task(freeze())
+        try:
+            await world.play(run_seed, 2 * _RECORDS, rate=_RATE, dirt=0.0, settle_s=5.0)
+        finally:
+            freezing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await freezing
+            for number in (1, 2):
+                world.signal("autoreply", number, SIGCONT)
+        await _found_out(world, "fence")
+
+
+async def _found_out(world: World, *guards: str) -> None:
+    # A service without a guard may never say that it is at rest.
+    with contextlib.suppress(TimeoutError):
+        await world.rest(15.0, quiet_s=5.0)
+    report, _ = await world.judge(archive_within_s=5.0)
+    found = report.codes()
+    say(f"found without {', '.join(guards)}: {', '.join(sorted(found))}")
+    missing = [name for name in guards if GUARDS[name].code not in found]
+    assert not missing, f"not found out: {missing}\n{report.text(2)}\n{world.logs()}"
