@@ -5,7 +5,7 @@ Unix socket where the path is short enough for one. It listens on 127.0.0.1 with
 machine everybody reaches that port and a superuser may run programs.
 
 As root the server runs as the account ``postgres`` or ``nobody``: PostgreSQL refuses root. Durability: with
-``durable`` a commit is on disk before it is acknowledged; without (tests) it survives ``kill`` but no power cut.
+``durable`` a commit is on disk before it is acknowledged; without (tests) an immediate stop takes the last commits along.
 """
 
 import contextlib
