@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from deskline.demo.figures import NO_TIER, Difference
-from deskline.errors import UsageError
+from deskline.errors import FatalError, UsageError
 from deskline.records import ALL_TOPICS
 
 _BATCH: Final = 2000
@@ -60,6 +60,7 @@ async def read(bootstrap_servers: str, prefix: str) -> tuple[dict[str, list[Raw]
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap_servers,
         client_id="deskline-demo-recount",
+        auto_offset_reset="earliest",
         enable_auto_commit=False,
         max_partition_fetch_bytes=_LARGEST,
     )
@@ -69,12 +70,15 @@ async def read(bootstrap_servers: str, prefix: str) -> tuple[dict[str, list[Raw]
     try:
         consumer.assign(mine)
         ends = await consumer.end_offsets(mine)
-        await consumer.seek_to_beginning(*mine)
+        begins = await consumer.beginning_offsets(mine)
         records = await _up_to(consumer, ends)
     finally:
         await consumer.stop()
     topics: dict[str, list[Raw]] = {topic: [] for topic in ALL_TOPICS}
     for partition in mine:
+        # No compaction and no transactions (contract §2): offsets have no gaps.
+        if len(records[partition]) != ends[partition] - begins[partition]:
+            raise FatalError(f"{partition.topic}/{partition.partition} could not be read whole")
         topics[partition.topic[len(prefix) :]] += records[partition]
     return topics, {(each.topic[len(prefix) :], each.partition): int(ends[each]) for each in mine}
 

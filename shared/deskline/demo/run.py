@@ -79,6 +79,7 @@ class Demo:
         self._run = f"demo-{_base36(wishes.started // SECOND)}"
         self._tally = Tally(self._run)
         self._spans: dict[str, float] = {}
+        self._phase = ""
         self._rates: deque[float] = deque(maxlen=30)
 
     async def run(self) -> Summary:
@@ -144,8 +145,7 @@ class Demo:
             self._spans["ready"] = self._since_start()
             play = self._cast(who)
             async with Live(stack, self._tally, play.hear) as live, _published(stack) as publisher:
-                await self._play(play, live, publisher)
-                settled = await self._rest(live)
+                settled = await self._play(play, live, publisher)
             self._say(self._words("recounting"))
             return await self._sum_up(stack, play, live, settled=settled)
 
@@ -157,25 +157,35 @@ class Demo:
         ends = now + round(seconds * (1 - _LAST_PART) * SECOND)
         return Play(wishes.recorded, who, Plan(self._run, wishes.seed, wishes.speed, now, ends))
 
-    async def _play(self, play: Play, live: Live, publisher: Publisher) -> None:
-        begins, ends = play.plan.begins, play.plan.begins + round(self._spans["play"] * SECOND)
+    async def _play(self, play: Play, live: Live, publisher: Publisher) -> bool:
+        """All of it, until nothing moves any more; whether it came to that."""
         with self._shown(lambda: self._snapshot(play, live)) as show:
-            play.open()
             beside = [asyncio.create_task(self._watch()), asyncio.create_task(self._show(show))]
             try:
-                while now_us() < ends and not self._stopping.is_set():
-                    await self._publish(publisher, play.tick(now_us()))
-                    live.check()
-                    for task in beside:
-                        if task.done():
-                            task.result()
-                    await asyncio.sleep(_TICK_S)
-                self._spans["play"] = (now_us() - begins) / SECOND
-                await self._publish(publisher, play.close(now_us()))
+                await self._act(play, live, publisher, beside)
+                began = now_us()
+                settled = await live.quiet(_QUIET_S)
+                self._spans["drain"] = (now_us() - began) / SECOND
             finally:
                 for task in beside:
                     task.cancel()
                 await asyncio.gather(*beside, return_exceptions=True)
+        return settled
+
+    async def _act(self, play: Play, live: Live, publisher: Publisher, beside: Sequence[asyncio.Task[None]]) -> None:
+        begins = play.plan.begins
+        ends = begins + round(self._spans["play"] * SECOND)
+        play.open()
+        while now_us() < ends and not self._stopping.is_set():
+            await self._publish(publisher, play.tick(now_us()))
+            live.check()
+            for task in beside:
+                if task.done():
+                    task.result()  # a board that fails is a failure of the demo
+            await asyncio.sleep(_TICK_S)
+        self._phase = "drain"
+        self._spans["play"] = (now_us() - begins) / SECOND
+        await self._publish(publisher, play.close(now_us()))
 
     async def _publish(self, publisher: Publisher, outputs: list[Output]) -> None:
         """Until the broker has acknowledged it: a broker that is away for a while is waited for, as a gateway would.
@@ -188,14 +198,6 @@ class Demo:
                 await asyncio.sleep(_RETRY_S)
             else:
                 return
-
-    async def _rest(self, live: Live) -> bool:
-        """Until nothing moves any more; whether it came to that."""
-        began = now_us()
-        self._say(self._words("phase_drain"))
-        settled = await live.quiet(_QUIET_S)
-        self._spans["drain"] = (now_us() - began) / SECOND
-        return settled
 
     async def _sum_up(self, stack: Stack, play: Play, live: Live, *, settled: bool) -> Summary:
         began = now_us()
@@ -242,7 +244,7 @@ class Demo:
         loads = [tally.loads.get(agent, (0, 0)) for agent in play.staff.agents]
         statuses = [tally.agents.get(agent, "offline") for agent in play.staff.agents]
         return Snapshot(
-            figures=figures, phase="play" if now < plan.ends else "finish",
+            figures=figures, phase=self._phase or ("play" if now < plan.ends else "finish"),
             elapsed_s=(now - plan.begins) / SECOND, total_s=self._spans["play"], speed=plan.speed,
             shops=play.shop_names, rates=tuple(self._rates), open_talks=play.open_talks,
             longest_wait_s=longest / SECOND, lag=dict(live.lag), online=statuses.count("online"),
