@@ -13,8 +13,8 @@ so the records, ``routing_offset`` and ``time`` of each output give the same byt
 interleaved and cut into units. To keep that, both logs are stored as facts and judged together only at a decision
 (``policy.standing``), and no fact of one is pruned on account of the other.
 
-Who owns a conversation is judged towards silence: an agent's message counts as the owner's unless routing.v1 says that
-he is not, an acceptance counts unless it says that there was no such offer, and an ownership that ended after the message was
+Who owns a conversation is judged towards silence: an agent's message counts as the owner's unless routing.v1, read beyond it, says
+that he is not, an acceptance counts unless it says that there was no such offer, and an ownership that ended after the message was
 written still keeps the robot quiet. A message ignored for an owner who is gone becomes a request at once: the router sees to that.
 
 After a stop. A message whose broker timestamp is older than ``patience_s`` waits until routing.v1 of its partition has been

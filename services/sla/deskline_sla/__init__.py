@@ -11,7 +11,8 @@ their places, the fold goes on or starts anew, and the difference to what was to
 **Time.** A met or cancelled clock is told at once. A breach waits until the *watermark* is past its instant by the allowed
 lateness: only then can no answer in time be on its way. Warnings wait for the watermark alone. So which clocks breach
 depends on event times, and a slow, stopped or restarted sla changes when a breach is told, never whether. The state
-says when it wants to be woken (``State.wake``); the engine keeps that as the row's ``due``.
+says when it wants to be woken (``State.wake``); the engine keeps that as the row's ``due``. A breach whose answer comes
+later than the allowed lateness is told, then taken back: both are right (contract §5 *Retelling*).
 
 **Invariants.** The last word on a ``clock_id`` is the fold's outcome. Between two breaches of a clock stands a retraction.
 The same records and configuration give the same last words, however they were read, split into units or delayed.
@@ -20,6 +21,10 @@ Ids are deterministic: a unit that is done again after a crash says the same thi
 **Failure.** State, position and outputs are one transaction (``deskline.consumption``); what fails leaves no trace. A record
 that cannot be handled becomes a dead letter, and the conversation goes on without it. Without any configuration of
 ``_default`` nothing is decided: the unit waits.
+
+**Where to change what.** Which record starts, stops and cancels which metric: the table ``STEPS`` of ``policy.fold``. Where
+records stand: ``policy.order``. Counting, holds and thresholds of one clock: the table at the head of ``policy.clock``. Which
+target applies: ``policy.targets``. What is said where: the table ``SPEECH`` of ``policy.tell``.
 
 **Not here yet.** ``sla.retargeted`` (versions applied with ``reevaluate``) and ``sla.reminder``. A clock keeps the terms it
 started with in its own fields, so that retargeting is a change of those fields at a place in the fold.
