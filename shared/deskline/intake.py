@@ -25,7 +25,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from deskline.clock import now_us
-from deskline.errors import TransientError
+from deskline.errors import FatalError, TransientError
 from deskline.events.wire import decode
 from deskline.kafka import Ends, to_record
 from deskline.lanes import Lane
@@ -109,6 +109,10 @@ class Intake:
             return
         except KafkaError as error:
             self.broker_away = True
+            if type(error) is KafkaError:
+                # aiokafka's own fetcher has ended by an assertion of its (a broker that was killed can bring it there). It
+                # does not come back, and would look like an absent broker for ever.
+                raise FatalError("the Kafka client has stopped fetching: only a new process helps") from error
             raise TransientError(f"fetching failed: {type(error).__name__}") from error
         self.broker_away = False
         for tp, messages in fetched.items():
