@@ -120,7 +120,8 @@ class Broadcast:
                 await asyncio.sleep(_BACK_OFF_S)
             self._ask_now.clear()
             try:
-                await asyncio.wait_for(self._ask_now.wait(), self._interval_s if self.positions else 0.05)
+                async with asyncio.timeout(self._interval_s if self.positions else 0.05):
+                    await self._ask_now.wait()
             except TimeoutError:
                 continue
 

@@ -51,6 +51,7 @@ from deskline.poison import PoisonBreaker
 from deskline.postgres import TRANSIENT, Connection, connect
 from deskline.records import Decoded, Event, Output, Record
 from deskline.settings import ServiceSettings
+from deskline.tasks import end_all
 from deskline.work import Consumer, Work
 
 log = structlog.get_logger(__name__)
@@ -209,9 +210,7 @@ class Engine:
         finally:
             if self._intake.fetch is not None:
                 tasks.append(self._intake.fetch)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_all(tasks)
             await self._kafka.stop()
             await self._publisher.stop()
             await self._disconnect()
@@ -516,10 +515,13 @@ class Engine:
         while True:
             try:
                 connection = await connect(self.settings, self.consumer.name)
-                await connection.add_listener(lane_store.channel(self.consumer.name), lambda *_: self.poke())
-                while not connection.is_closed():
-                    await asyncio.sleep(_LOOK_S)
-                    self.poke()
+                try:
+                    await connection.add_listener(lane_store.channel(self.consumer.name), lambda *_: self.poke())
+                    while not connection.is_closed():
+                        await asyncio.sleep(_LOOK_S)
+                        self.poke()
+                finally:
+                    connection.terminate()
             except TRANSIENT as error:
                 log.warning("listening waits for the database", error=type(error).__name__)
                 await asyncio.sleep(_LOOK_S)
@@ -588,7 +590,8 @@ class Engine:
             self._ends_wake.clear()
             if wait_s > 0:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._ends_wake.wait(), wait_s)
+                    async with asyncio.timeout(wait_s):
+                        await self._ends_wake.wait()
 
     async def _hear_ends(self) -> None:
         # Positions as they stood before the question: by the time of the answer the log has grown, and we with it.

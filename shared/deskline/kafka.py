@@ -339,7 +339,8 @@ class Ends:
                 consumer = await self._connected()
                 asked_at = now_us()
                 question = consumer.beginning_offsets if earliest else consumer.end_offsets
-                found = await asyncio.wait_for(question(wanted), timeout=5)
+                async with asyncio.timeout(5):
+                    found = await question(wanted)
             except (KafkaError, OSError, TimeoutError) as error:
                 await self._close()
                 raise TransientError(f"the broker does not say its offsets: {type(error).__name__}") from error

@@ -36,6 +36,7 @@ from deskline.kafka import Ends
 from deskline.metrics import EngineMetrics
 from deskline.records import Record
 from deskline.settings import ServiceSettings
+from deskline.tasks import end_all
 from deskline.work import Consumer
 
 log = structlog.get_logger(__name__)
@@ -196,8 +197,11 @@ async def _main(
             # Nothing was ever owned, so there is nothing to finish; the broker it waits for may never come.
             work.cancel()
         # Its drain and the group's leave are bounded by themselves; this bounds the sum.
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait_for(work, settings.drain_s * 2 + 10)
+        await asyncio.wait([work], timeout=settings.drain_s * 2 + 10)
+        if not work.done():
+            raise TimeoutError
+        if not work.cancelled():
+            work.result()
         log.info("stopped")
     except DesklineError as error:
         log.error("stopped for good", error=str(error))
@@ -218,9 +222,8 @@ async def _main(
         code = 1
     finally:
         server.should_exit = True
-        for task in [*tasks, work, stop]:
-            task.cancel()
-        await asyncio.gather(*tasks, work, stop, http, return_exceptions=True)
+        await end_all([*tasks, work, stop])
+        await asyncio.gather(http, return_exceptions=True)
         with contextlib.suppress(Exception):
             await runtime.ends.stop()
     return code
