@@ -17,6 +17,7 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HORIZON = 1200
 """Days that are walked for an instant before the search is given up: no target reaches that far."""
+_PIECE = 3 * DAY
 
 Interval = tuple[int, int]
 
@@ -90,6 +91,10 @@ def _merged(intervals: Iterator[Interval]) -> Iterator[Interval]:
             current = (a, b)
         elif a <= current[1]:
             current = (current[0], max(current[1], b))
+            if current[1] - current[0] > _PIECE:
+                # Always open: nobody wants to walk to the horizon. Pieces that touch count like one.
+                yield current
+                current = (current[1], current[1])
         else:
             yield current
             current = (a, b)
