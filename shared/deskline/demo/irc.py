@@ -13,7 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from deskline.errors import UsageError
@@ -77,7 +77,7 @@ def _read(lines: Iterable[str], where: str) -> Iterator[list[_Line]]:
     for row in rows:
         try:
             name, stamp, nick, text = row
-            at_s = datetime.fromisoformat(stamp).timestamp()
+            at_s = datetime.fromisoformat(stamp).replace(tzinfo=UTC).timestamp()
         except ValueError:
             raise UsageError(
                 f"{where}:{rows.line_num}: expected {', '.join(COLUMNS)}, with a time such as 2019-09-04T22:44:46"

@@ -30,6 +30,7 @@ _USUAL: Final = 0.65
 # Thinking and fatigue on top of typing, per answer; the part of conversations that the rules answer alone.
 _BESIDES_TYPING_S: Final = 5.0
 _BY_RULE: Final = 0.15
+_AT_THE_DOOR: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +123,20 @@ class Play:
         order: deque[Conversation] = deque()
 
         def begin() -> None:
-            if self.now >= self.plan.ends:
-                return
             if not order:
                 order.extend(self.chance.sample(conversations, len(conversations)))
             self.talks.begin(Talk(f"{self.plan.run}-{self.begun:05d}", shop, order.popleft()))
             self.begun += 1
-            self.later(self.chance.expovariate(a_minute * self._load() / 60), begin)
 
-        self.later_really(self.chance.uniform(0, 0.5), begin)
+        def go_on() -> None:
+            if self.now < self.plan.ends:
+                begin()
+                self.later(self.chance.expovariate(a_minute * self._load() / 60), go_on)
+
+        # The doors open, and some have been standing there.
+        for _ in range(_AT_THE_DOOR):
+            self.later_really(self.chance.uniform(0, 1), begin)
+        self.later_really(self.chance.uniform(0, 1), go_on)
 
     def _load(self) -> float:
         gone = (self.now - self.plan.begins) / max(self.plan.ends - self.plan.begins, 1)
