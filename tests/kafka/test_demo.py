@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from deskline.demo.figures import MAIN
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]

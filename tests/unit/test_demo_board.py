@@ -4,11 +4,12 @@ import io
 from dataclasses import replace
 
 import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
 from deskline.demo.board import Snapshot, board, line, sparkline
 from deskline.demo.summary import Summary, table
 from deskline.demo.words import Words
-from rich.cells import cell_len
-from rich.console import Console
 
 FIGURES = {
     "conversations": 40, "closed": 30, "complaints_opened": 2, "ratings": 10, "rating_points": 43, "messages": 120,

@@ -4,6 +4,9 @@ import io
 import json
 
 import pytest
+from rich.console import Console
+from tests.unit.demo_records import EXPECTED, RUN, T0, small_run
+
 from deskline.demo import recount
 from deskline.demo.figures import MAIN, Difference, differences, under
 from deskline.demo.summary import Summary, percentiles, table
@@ -11,8 +14,6 @@ from deskline.demo.tally import Tally
 from deskline.demo.words import Words
 from deskline.events.wire import decode
 from deskline.records import Event
-from rich.console import Console
-from tests.unit.demo_records import EXPECTED, RUN, T0, small_run
 
 
 def tallied(log):

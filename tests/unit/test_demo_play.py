@@ -3,10 +3,13 @@
 What it answers goes through the real encoding and decoding; what is published is checked to be valid by the contract.
 """
 
+import itertools
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 import pytest
+from tests.unit.demo_records import EXPLANATION, QUEUED, RUN, T0, Log
+
 from deskline.clock import SECOND, rfc3339
 from deskline.demo import readers, recount
 from deskline.demo.figures import differences
@@ -16,7 +19,6 @@ from deskline.demo.shops import Clerk, Shops
 from deskline.demo.tally import Tally
 from deskline.events.wire import decode
 from deskline.records import Event
-from tests.unit.demo_records import EXPLANATION, QUEUED, RUN, T0, Log
 
 TEAM = tuple(Clerk(f"a{n}", ("trainee", "standard", "senior")[n % 3], 4, ("退款",)) for n in range(6))
 STEP = SECOND // 20
@@ -186,7 +188,7 @@ def test_agents_say_what_was_recorded_in_its_order_and_one_thing_at_a_time():
     assert all(said == sorted(said) for said in by_talk.values())
     # Nobody types two answers in less than half of the shop's second (0.05 s here).
     for times in by_agent.values():
-        assert all(later - earlier >= STEP for earlier, later in zip(times, times[1:], strict=False))
+        assert all(later - earlier >= STEP for earlier, later in itertools.pairwise(times))
 
 
 def test_a_rule_s_answer_is_delivered_once_and_what_the_agent_would_have_said_is_left_out():
@@ -233,7 +235,7 @@ def test_statuses_are_repeated_within_a_minute_and_all_go_home():
     assert set(said) == {clerk.agent_id for clerk in TEAM}
     for events in said.values():
         assert events[-1].data.status == "offline"
-        gaps = [later.at - earlier.at for earlier, later in zip(events, events[1:], strict=False)]
+        gaps = [later.at - earlier.at for earlier, later in itertools.pairwise(events)]
         assert max(gaps) <= 60 * SECOND
 
 

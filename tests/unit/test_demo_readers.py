@@ -6,6 +6,7 @@ import json
 import zipfile
 
 import pytest
+
 from deskline.demo import irc, readers
 from deskline.demo.recorded import Conversation, made_up, parse_line, typing_s
 from deskline.errors import UsageError

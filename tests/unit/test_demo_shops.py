@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from deskline.calendars import Hours
 from deskline.clock import DAY, parse_rfc3339
 from deskline.config.loading import load_directory
