@@ -66,7 +66,7 @@ lint: $(VENV)/.dev ## ruff, mypy strict, import contracts, generated documents
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m deskline.events.schemas --check
-	@$(BIN)/deskline config schema --check
+	@$(BIN)/deskline config schema --check docs/config
 
 bench: $(VENV)/.dev ## Benchmarks beside their baselines (ARGS='PART --json FILE')
 	@$(BIN)/python -m benchmarks $(ARGS)
