@@ -113,8 +113,6 @@ def _outcomes(figures: Figures, words: Words) -> Text:
     for name, style in (("answered", "green"), ("handed_over", "yellow"), ("ignored", "bright_black")):
         number = figures.get(name, 0)
         text.append(f"{words(name)} {number} ({number / outcomes:.0%})  ", style)
-    if figures.get("holding_replies"):
-        text.append(f"{words('holding_replies')} {figures['holding_replies']}", "bright_black")
     return text
 
 
@@ -141,9 +139,9 @@ def _clocks(figures: Figures, words: Words) -> Text:
     met, breached = figures.get("met", 0), figures.get("breached", 0)
     text = Text.assemble((f"{words('met')} {met}", "green"), "  ", (f"{words('breached')} {breached}", "red"))
     text.append(f" ({breached / (met + breached or 1):.1%})", "red")
-    worst = [f"{words.name(metric)} {number}" for metric, number in under(figures, "breached").items()]
-    if worst:
-        text.append(f"  {', '.join(worst)}", "bright_black")
+    worst = next(iter(under(figures, "breached").items()), None)
+    if worst is not None:
+        text.append(f"  {words.name(worst[0])} {worst[1]}", "bright_black")
     return text
 
 

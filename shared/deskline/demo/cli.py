@@ -35,8 +35,8 @@ def demo(
         typer.Option(min=5, max=86_400, help="How long conversations go on. [default: all within three minutes]"),
     ] = None,
     speed: Annotated[
-        float, typer.Option(min=0.1, max=100, help="1: as people are; 8: eight times as fast, targets included.")
-    ] = 8.0,
+        float, typer.Option(min=0.1, max=100, help="1: as people are; 10: ten times as fast, targets included.")
+    ] = 10.0,
     inputs: Annotated[
         list[Path] | None,
         typer.Option("--input", help="Conversations: a file or a folder (again for more). [default: those shipped]"),

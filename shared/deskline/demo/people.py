@@ -1,6 +1,6 @@
 """The agents who are played: one thing at a time, at a person's pace, and not for ever.
 
-An agent types one answer after the other, the recorded one where there is one, and slower the more tired they are. Every
+An agent greets, then types one answer after the other, the recorded one where there is one, and slower the more tired they are. Every
 line tires; who is tired enough takes a break (``away``), during which nothing moves at their desk, and comes back
 fresh. Offers are taken after a moment's thought, now and then refused or missed.
 """
@@ -27,6 +27,9 @@ _LONGEST_TYPING_S: Final = 25.0
 _TIRES: Final = (0.012, 0.03)
 _BREAK_S: Final = (60.0, 150.0)
 _SLOWER_WHEN_TIRED: Final = 0.8
+# Whom they greet first with a text at hand, and how long that takes.
+_GREETS: Final = 0.75
+_GREETS_S: Final = (2.0, 5.0)
 _TAKES, _REFUSES = 0.95, 0.98
 _HANDS_ON: Final = 0.04
 _HOLDS: Final = 0.05
@@ -148,8 +151,17 @@ class Staff:
 
     def _take(self, talk: Talk, agent: Agent, assignment: str) -> None:
         talk.owner, talk.assignment, talk.expects_word = agent, assignment, True
+        play = self._play
+        if play.chance.random() < _GREETS:
+            play.later(play.chance.uniform(*_GREETS_S) * agent.slowness, lambda: self._greet(talk, agent))
         if not talk.typing:
             self.wants(agent, talk)
+
+    def _greet(self, talk: Talk, agent: Agent) -> None:
+        """A few words at hand, whatever else is being typed. The answer is still to come."""
+        if talk.owner is agent and talk.expects_word and not talk.closed and agent.status == "online":
+            chinese = is_chinese(talk.recorded.turns[0].text)
+            self._send(agent, talk, self._play.chance.choice(_FIRST_WORDS[chinese]))
 
     def _lost(self, assignment: str | None) -> None:
         found = self._live.pop(assignment, None) if assignment is not None else None
@@ -194,22 +206,8 @@ class Staff:
                             talk.subject, talk.shop, play.now, message_id=talk.unanswered, agent_id=agent.clerk.agent_id
                         )
                     )
-                if talk.expects_word and talk.next_by() == "agent":
-                    self._greet(agent, talk)
-                else:
-                    self._type(agent, talk, play.chance.uniform(*_THINKS_S))
+                self._type(agent, talk, play.chance.uniform(*_THINKS_S))
                 return
-
-    def _greet(self, agent: Agent, talk: Talk) -> None:
-        """A few words at hand, then the answer."""
-
-        def greet() -> None:
-            if talk.owner is agent and not talk.closed:
-                chinese = is_chinese(talk.recorded.turns[0].text)
-                self._say_line(agent, talk, self._play.chance.choice(_FIRST_WORDS[chinese]))
-            self._type(agent, talk, self._play.chance.uniform(*_THINKS_S))
-
-        self._play.later(self._play.chance.uniform(1.0, 2.5) * agent.slowness, greet)
 
     def _type(self, agent: Agent, talk: Talk, thinks_s: float) -> None:
         text = talk.take_turn().text if talk.next_by() == "agent" else self._own_words(talk)
@@ -231,7 +229,7 @@ class Staff:
             self._after_answer(agent, talk)
         self._work(agent)
 
-    def _say_line(self, agent: Agent, talk: Talk, text: str) -> None:
+    def _send(self, agent: Agent, talk: Talk, text: str) -> None:
         play = self._play
         talk.answers += 1
         play.put(
@@ -240,9 +238,14 @@ class Staff:
                 author=agent.clerk.agent_id, text=text, in_reply_to=talk.unanswered,
             )
         )  # fmt: skip
+        talk.agent_wrote_at = play.now
+
+    def _say_line(self, agent: Agent, talk: Talk, text: str) -> None:
+        play = self._play
+        self._send(agent, talk, text)
         if talk.unanswered is not None:
             talk.longest_wait = max(talk.longest_wait, play.now - talk.asked_at[talk.unanswered])
-        talk.agent_wrote_at, talk.unanswered, talk.expects_word = play.now, None, False
+        talk.unanswered, talk.expects_word = None, False
         agent.lines += 1
         agent.fatigue += play.chance.uniform(*_TIRES)
 

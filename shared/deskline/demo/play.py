@@ -25,10 +25,12 @@ from deskline.records import Event, Output
 
 # Of what agents can serve: below it waits stay short, above it they grow. Between the second and the fourth ninth of
 # the time, and else.
-_RUSH: Final = (0.22, 0.45, 1.2)
-_USUAL: Final = 0.65
-# Thinking and fatigue on top of typing, per answer; the part of conversations that the rules answer alone.
+_RUSH: Final = (0.22, 0.45, 1.4)
+_USUAL: Final = 0.8
+# Thinking on top of typing, per answer; what fatigue, breaks and hand-overs add to all of it; the part of conversations
+# that the rules answer alone.
 _BESIDES_TYPING_S: Final = 5.0
+_FRICTION: Final = 1.5
 _BY_RULE: Final = 0.15
 _AT_THE_DOOR: Final = 3
 
@@ -161,7 +163,7 @@ def conversations_a_minute(conversations: Sequence[Conversation], shops: Shops, 
     places = sum(clerk.capacity for clerk in clerks)
     typing = sum(_answering_s(conversation) for conversation in conversations) / len(conversations)
     lasting = sum(_lasting_s(conversation) for conversation in conversations) / len(conversations)
-    by_hand = min(60 * len(clerks) / typing, 60 * 0.8 * places / lasting)
+    by_hand = min(60 * len(clerks) / (_FRICTION * typing), 60 * places / (_FRICTION * lasting))
     return max(by_hand / (1 - _BY_RULE), 0.1)
 
 

@@ -241,14 +241,13 @@ class Demo:
         tally, plan, now = self._tally, play.plan, now_us()
         figures = self._figures(live)
         longest = now - min(tally.waiting_since.values(), default=now)
-        loads = [tally.loads.get(agent, (0, 0)) for agent in play.staff.agents]
         statuses = [tally.agents.get(agent, "offline") for agent in play.staff.agents]
         return Snapshot(
             figures=figures, phase=self._phase or ("play" if now < plan.ends else "finish"),
             elapsed_s=(now - plan.begins) / SECOND, total_s=self._spans["play"], speed=plan.speed,
             shops=play.shop_names, rates=tuple(self._rates), open_talks=play.open_talks,
             longest_wait_s=longest / SECOND, lag=dict(live.lag), online=statuses.count("online"),
-            away=statuses.count("away"), load=sum(load for load, _ in loads),
+            away=statuses.count("away"), load=tally.load,
             capacity=sum(agent.clerk.capacity for agent in play.staff.agents.values()), decided_ms=tuple(tally.decided_ms),
         )  # fmt: skip
 

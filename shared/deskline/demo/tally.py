@@ -49,8 +49,12 @@ class Tally:
         """Last status heard of each."""
         self.waiting_since: dict[str, int] = {}
         """Of requests that wait for somebody, when they began to (µs)."""
-        self.loads: dict[str, tuple[int, int]] = {}
-        """agent → conversations, capacity; as the router said last."""
+        self._loads: dict[str, tuple[int, int]] = {}
+
+    @property
+    def load(self) -> int:
+        """Conversations at the desks, as the router said last of each agent."""
+        return sum(load for _, load in self._loads.values())
 
     def figures(self) -> dict[str, int]:
         found = dict(self._counts)
@@ -156,4 +160,5 @@ class Tally:
                 self.waiting_since.pop(request, None)
                 self._counts["released"] += 1
         if getattr(data, "agent_id", None) is not None:
-            self.loads[data.agent_id] = (data.load, data.capacity)
+            # Partitions are read side by side: the order of what the router said of an agent is agent_seq alone.
+            self._loads[data.agent_id] = max(self._loads.get(data.agent_id, (0, 0)), (data.agent_seq, data.load))
