@@ -78,7 +78,7 @@ class Driver:
         events, statuses, due = list(events), list(statuses), list(due)
         now = at(self.t)
         if self.catalog.move_to(now):
-            self.world.pending_shops.update(self.world.queues)
+            self.world.configuration_changed()
         subjects = {event.subject for event in events} | set(due)
         self.world.conversations = {subject: self.states.setdefault(subject, Conversation()) for subject in subjects}
         unit = Unit(

@@ -1,5 +1,7 @@
 """Who is chosen, in which order, and why (contract §3 Agents, §4, §6.2-6.4); rows of the scenarios by their letters."""
 
+import sys
+
 import pytest
 from tests.unit.router_driver import Driver, agent, at, told
 
@@ -369,3 +371,29 @@ def test_every_output_names_the_record_that_caused_it():
     driver = Driver([agent("anna")]).online("anna")
     driver.received("m1")
     assert {e.source for e in driver.handover("m1")} == {"replies.v1/0/0"}
+
+
+@pytest.mark.parametrize(("waiting", "agents"), [(100, 20), (3000, 20), (100, 400)])
+def test_what_an_assignment_costs_grows_neither_with_the_queue_nor_with_the_agents(waiting, agents):
+    """Calls and returns of one close, decoding aside, and the assignment that it makes possible: 765 in each case."""
+    team = [agent("anna", capacity=1, skills={"tax": 5}), *(agent(f"a{n}") for n in range(agents))]
+    driver = Driver(team, _rule((Step(proficiency=3),))).online(*(a.agent_id for a in team))
+    driver.batch()
+    for n in range(waiting):
+        driver.asked("m1", f"c{n}", skills=("tax",))
+    driver.flush()
+    (held,) = driver.world.live["anna"]
+    calls = 0
+
+    def count(*_):
+        nonlocal calls
+        calls += 1
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        said = driver.closed(held)
+    finally:
+        sys.setprofile(before)
+    assert assigned_to(said) == ["anna"]
+    assert calls < 1200

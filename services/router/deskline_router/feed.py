@@ -103,5 +103,5 @@ def _status(record: Record) -> StatusChange | None:
         event_id=event.id,
         at=event.at,
         offset=event.offset,
-        source=event.coordinates,
+        coordinates=event.coordinates,
     )

@@ -113,7 +113,7 @@ class Router:
         states = await self._states.load(tx.connection, keys)
         conversations = {key[1]: states.get(key) or Conversation() for key in keys}
         if self._catalog.move_to(work.now):
-            self.world.pending_shops.update(self.world.queues)
+            self.world.configuration_changed()
         shared = None
         if not (self._synced and keys):
             await self._sync(tx, await self._store.look(tx.connection))

@@ -2,6 +2,9 @@
 
 A *place* orders a conversation's messages where times tie: twice the event time, plus one for a message that stands
 directly after the one it answers (contract §3). "Later than" is always a comparison of places.
+
+The structs that are kept by the ten thousand form no cycles and are not tracked by the garbage collector (``gc=False``):
+its passes over them were a fifth of the time and pauses of 100 ms.
 """
 
 from collections.abc import Mapping
@@ -87,7 +90,7 @@ class Word(StrEnum):
     ended it: silence."""
 
 
-class Message(msgspec.Struct, array_like=True):
+class Message(msgspec.Struct, array_like=True, gc=False):
     """A customer's message that no agent has answered and no close has ended."""
 
     message_id: str
@@ -101,14 +104,14 @@ class Message(msgspec.Struct, array_like=True):
     language: str | None = None
 
 
-class Early(msgspec.Struct, array_like=True):
+class Early(msgspec.Struct, array_like=True, gc=False):
     """An outcome that was read before its message."""
 
     broker_at: int
     word: Word
 
 
-class Profile(msgspec.Struct, array_like=True):
+class Profile(msgspec.Struct, array_like=True, gc=False):
     """What the conversation's messages say of the customer and of how he came in."""
 
     tier: str | None = None
@@ -120,7 +123,7 @@ class Profile(msgspec.Struct, array_like=True):
     channel: str | None = None
 
 
-class Conversation(msgspec.Struct):
+class Conversation(msgspec.Struct, gc=False):
     """The private state of one conversation: changed by the owner of its lane only."""
 
     seen: Seen = msgspec.field(default_factory=Seen)
@@ -149,7 +152,7 @@ class Conversation(msgspec.Struct):
         return self.last_received > self.last_closed
 
 
-class Request(msgspec.Struct):
+class Request(msgspec.Struct, gc=False):
     """One hand-over, from its ``queued`` to its ``released``. Matching changes nothing else, in any instance."""
 
     request_id: str
@@ -212,7 +215,7 @@ class Request(msgspec.Struct):
         return min(instants, default=None)
 
 
-class Agent(msgspec.Struct):
+class Agent(msgspec.Struct, gc=False):
     """One person, over all shops."""
 
     agent_id: str
@@ -259,11 +262,14 @@ class Catalog(Protocol):
         """The configured capacity; None for somebody whom no shop lists."""
 
 
-class Origin(NamedTuple):
-    """The record that an output answers: no output is before it."""
+class Origin(Protocol):
+    """The record that an output answers, an ``Event`` or a status: no output is before it."""
 
-    coordinates: str
-    at: int
+    @property
+    def at(self) -> int: ...
+
+    @property
+    def coordinates(self) -> str: ...
 
 
 class Emission(NamedTuple):

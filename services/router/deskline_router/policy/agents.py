@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from deskline_router.model import SECOND, Agent, Conversation, Origin, Request, State, Status
+from deskline_router.model import SECOND, Agent, Conversation, Request, State, Status
 from deskline_router.policy import conversation as conversations
 from deskline_router.policy import requests
 from deskline_router.policy.table import Trigger
@@ -18,7 +18,7 @@ class StatusChange(NamedTuple):
     event_id: str
     at: int
     offset: int
-    source: str
+    coordinates: str
 
 
 def change_status(world: World, change: StatusChange) -> None:
@@ -47,7 +47,8 @@ def change_status(world: World, change: StatusChange) -> None:
         agent.offline_since = None
     elif before is not Status.OFFLINE or agent.offline_since is None:
         agent.offline_since = change.at
-    world.origin = Origin(change.source, change.at)
+    world.agent_changed(agent)
+    world.origin = change
     if change.status is not Status.ONLINE:
         _revoke_offers(world, agent, Trigger.AWAY if change.status is Status.AWAY else Trigger.OFFLINE)
     world.agent_may_take(agent.agent_id)

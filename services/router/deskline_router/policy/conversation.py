@@ -17,7 +17,6 @@ from deskline_router.model import (
     Fate,
     Input,
     Message,
-    Origin,
     Profile,
     Request,
     State,
@@ -54,7 +53,7 @@ def take(world: World, lane: int, item: Input) -> None:
     conversation = world.conversations[event.subject]
     if not conversation.seen.first(event):
         return
-    world.origin = Origin(event.coordinates, event.at)
+    world.origin = event
     world.dirty_conversations.add(event.subject)
     handle = HANDLERS.get(event.type)
     if handle is not None:

@@ -3,7 +3,6 @@
 Each function here is one row of ``policy.table``; its caller has found out that the input is meant for this request.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -124,7 +123,7 @@ def enter_stage(world: World, request: Request, step: int, since: int) -> None:
     shop = world.catalog.shop(request.shop_id)
     plan = world.plan(request, shop).stages
     request.step = min(step, len(plan) - 1)
-    while request.step < len(plan) - 1 and world.void(plan[request.step], request, shop):
+    while request.step < len(plan) - 1 and world.void(plan[request.step], request.excluded, shop):
         request.step += 1
     request.step_until = _until(plan, request.step, since)
     _changed(world, request)
@@ -200,6 +199,7 @@ def assign(world: World, request: Request, agent: Agent, needed: Requirement, ex
     request.ever_held = request.ever_held or not offered
     world.live.setdefault(agent.agent_id, set()).add(request.subject)
     agent.load += 1
+    world.agent_changed(agent)
     agent.last_assigned_at = at
     _changed(world, request)
     data = {
@@ -262,6 +262,7 @@ def _missed(world: World, request: Request, agent: Agent) -> None:
     agent.missed += 1
     if agent.missed >= world.catalog.shop(request.shop_id).routing.pause_after_missed:
         agent.paused = True
+        world.agent_changed(agent)
 
 
 def end(world: World, conversation: Conversation, request: Request, trigger: Trigger) -> None:
@@ -290,6 +291,7 @@ def end(world: World, conversation: Conversation, request: Request, trigger: Tri
 def _leave_agent(world: World, request: Request, agent: Agent) -> None:
     world.live[agent.agent_id].discard(request.subject)
     agent.load -= 1
+    world.agent_changed(agent)
     request.agent_id = request.assignment_id = request.accept_by = None
 
 
@@ -330,7 +332,8 @@ def _tell_queued(world: World, request: Request) -> None:
 
 
 def _tell_queued_if_changed(world: World, request: Request) -> None:
-    if request.told != (request.step, request.priority, request.skills, _shown(_needed(world, request))):
+    told = (request.step, request.priority, request.skills)
+    if request.told is None or request.told[:3] != told or request.told[3] != _shown(_needed(world, request)):
         _tell_queued(world, request)
 
 
@@ -341,7 +344,7 @@ def _needed(world: World, request: Request) -> dict[str, Any]:
 
 def _shown(needed: dict[str, Any]) -> str:
     """Equal where two requirements are: a new configuration may ask for other things at the same step."""
-    return json.dumps(needed, ensure_ascii=False)
+    return str(needed)
 
 
 def _tell(world: World, request: Request, told: Told, data: dict[str, Any], agent: Agent | None) -> None:

@@ -197,9 +197,8 @@ def _wider(before: tuple[str, ...] | None, now: tuple[str, ...] | None) -> bool:
     return before is not None and (now is None or not set(now) <= set(before))
 
 
-def shortfall(agent: AgentConfig, needed: Requirement) -> str | None:
-    """The first condition that the agent does not meet; status and room are the caller's to judge."""
-    stage = needed.stage
+def shortfall(agent: AgentConfig, stage: Stage) -> str | None:
+    """The first condition that the agent does not meet by the configuration alone."""
     if stage.agent is not None and agent.agent_id != stage.agent:
         return "agent"
     if stage.grades is not None and agent.grade not in stage.grades:
@@ -214,6 +213,4 @@ def shortfall(agent: AgentConfig, needed: Requirement) -> str | None:
             return "skill"
         if has < proficiency:
             return "proficiency"
-    if agent.agent_id in needed.excluded:
-        return "declined"
     return None

@@ -8,9 +8,11 @@ for positions, and by ``Requirement``, so that matching looks at heads of groups
 """
 
 from bisect import bisect_left, insort
+from collections.abc import Container
 from typing import NamedTuple
 
 from deskline_router.model import Agent, Catalog, Conversation, Emission, Origin, Request, Shop, State, Status
+from deskline_router.policy.roster import Roster
 from deskline_router.policy.steps import (
     Plan,
     PlanKey,
@@ -77,6 +79,7 @@ class World:
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self.agents: dict[str, Agent] = {}
+        self.roster = Roster()
         self.requests: dict[str, Request] = {}
         """Open requests, by conversation."""
         self.live: dict[str, set[str]] = {}
@@ -109,6 +112,7 @@ class World:
     def put_agent(self, agent: Agent) -> None:
         """A row as another instance left it. Whoever changed it has also matched."""
         self.agents[agent.agent_id] = agent
+        self.agent_changed(agent)
 
     def put_request(self, request: Request) -> None:
         """A row as another instance left it; an ended one leaves the mirror. Whoever changed it has also matched."""
@@ -197,25 +201,35 @@ class World:
     def has_room(self, agent: Agent) -> bool:
         return agent.load < self.capacity(agent)
 
+    def agent_changed(self, agent: Agent) -> None:
+        """Must be called after every change of an agent: what matching asks is kept beside him."""
+        self.roster.note(agent, self.capacity(agent))
+
+    def configuration_changed(self) -> None:
+        """Capacities, and what any queue asks for, may be others now."""
+        for agent in self.agents.values():
+            self.agent_changed(agent)
+        self.pending_shops.update(self.queues)
+
     def available(self, agent_id: str, shop: Shop) -> bool:
         """Configured in the shop, online and not paused; whether he has room is another question."""
         agent = self.agents.get(agent_id)
         return agent is not None and agent.status is Status.ONLINE and not agent.paused and agent_id in shop.agents
 
     def agent_may_take(self, agent_id: str) -> None:
-        """Something changed for the better (or the named agent of a stage is gone): look at the queues he serves."""
+        """Something changed for the better (or the agent of a stage is gone): look at the queues he serves."""
         if self.origin is not None:
             self.agent_origins[agent_id] = self.origin
         for shop_id, queue in self.queues.items():
-            if agent_id in queue.shop.agents or any(group.stage.agent == agent_id for group in queue.groups):
+            if agent_id in queue.shop.agents:
                 self.pending_shops.add(shop_id)
 
-    def void(self, stage: Stage, request: Request, shop: Shop) -> bool:
+    def void(self, stage: Stage, excluded: Container[str], shop: Shop) -> bool:
         """The stage is skipped at once: it names somebody who is not here, is paused, or has refused."""
         if stage.void:
             return True
         agent_id = stage.agent
-        return agent_id is not None and (agent_id in request.excluded or not self.available(agent_id, shop))
+        return agent_id is not None and (agent_id in excluded or not self.available(agent_id, shop))
 
 
 def _agent_of(request: Request) -> str:
