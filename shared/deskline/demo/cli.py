@@ -41,6 +41,9 @@ def demo(
         list[Path] | None,
         typer.Option("--input", help="Conversations: a file or a folder (again for more). [default: those shipped]"),
     ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration directory, taken at the demo's pace. [default: examples/config]")
+    ] = None,
     lang: Annotated[Language, typer.Option(help="Language of the board.")] = Language.EN,
     summary: Annotated[Path | None, typer.Option(help="Write the summary as JSON to this file.")] = None,
     no_board: Annotated[bool, typer.Option("--no-board", help="Plain lines, as where there is no terminal.")] = False,
@@ -75,6 +78,8 @@ def demo(
         _writable(export).write_text("".join(f"{each.as_line()}\n" for each in recorded), encoding="utf-8")
         typer.echo(f"{export}: {len(recorded)} conversations")
         return
+    if config is not None and not config.is_dir():
+        raise UsageError(f"--config: {config} is no directory.")
     if summary is not None:
         _writable(summary)
     from deskline.demo.run import Wishes  # noqa: PLC0415
@@ -85,6 +90,7 @@ def demo(
         speed=speed,
         seed=seed,
         seconds=seconds,
+        config_dir=config,
         language=lang.value,
         show_board=console.is_terminal and not no_board,
         state_dir=state_dir,

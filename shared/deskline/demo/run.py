@@ -57,6 +57,8 @@ class Wishes:
     seed: int
     seconds: float | None
     """Of the play; None: as long as fits into three minutes."""
+    config_dir: Path | None
+    """None: what is shipped."""
     language: Language
     show_board: bool
     state_dir: Path | None
@@ -133,7 +135,7 @@ class Demo:
     async def _all(self, directory: Path) -> Summary:
         wishes = self._wishes
         config = directory / "demo-config"
-        who = shops.write(sample_config(), config, speed=wishes.speed, now=now_us())
+        who = shops.write(wishes.config_dir or sample_config(), config, speed=wishes.speed, now=now_us())
         self._say(f"{len(wishes.recorded)} conversations, speed ×{wishes.speed:g}, seed {wishes.seed}")
         options = Options(
             state_dir=directory,
