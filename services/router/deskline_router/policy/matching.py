@@ -96,23 +96,34 @@ class Pool:
     def _rejected(self) -> Iterator[tuple[str, int]]:
         roster = self._world.roster
         yield from roster.unavailable(roster.members(self._shop.agents))
-        for reason, short in self._short():
-            yield reason, short.bit_count()
-
-    def _short(self) -> Iterator[tuple[str, int]]:
-        """Of those who are free: which condition they do not meet."""
-        free = self._world.roster.free
         for reason, short in self._ability.short:
-            yield reason, short & free
-        yield "declined", self._ability.able & self._excluded & free
+            yield reason, (short & roster.free).bit_count()
+        yield "declined", (self._ability.able & self._excluded & roster.free).bit_count()
 
     def _candidates(self) -> Iterator[dict[str, Any]]:
-        heap = self._scores()
-        for score in sorted(heap[:_CANDIDATES]):
+        """The best, then some of those who are free and not able; what is where in the heap must not show."""
+        world, left = self._world, _CANDIDATES
+        rivals = [world.agents[score.agent_id] for score in _smallest(self._scores(), _CANDIDATES)]
+        for score in sorted(self._score(agent) for agent in rivals if world.has_room(agent)):
             yield {"agent_id": score.agent_id, "score": round(score.load, 6)}
-        short = ((name, reason) for reason, mask in self._short() for name in self._world.roster.names(mask))
-        for name, reason in islice(short, max(0, _CANDIDATES - len(heap))):
+            left -= 1
+        free = world.roster.free
+        short = ((name, reason) for name, reason, bit in self._ability.named if bit & free)
+        for name, reason in islice(short, left):
             yield {"agent_id": name, "failed": reason}
+
+
+def _smallest(heap: list[Score], count: int) -> Iterator[Score]:
+    """The first ``count`` in order, without looking at more than twice as many."""
+    frontier = [(heap[0], 0)] if heap else []
+    for _ in range(count):
+        if not frontier:
+            return
+        score, index = heapq.heappop(frontier)
+        yield score
+        for child in (2 * index + 1, 2 * index + 2):
+            if child < len(heap):
+                heapq.heappush(frontier, (heap[child], child))
 
 
 def match(world: World) -> None:
@@ -151,10 +162,15 @@ def _prepared(world: World, shop_id: str) -> Queue | None:
         queue.unsettled = False
         for key in list(queue.order):
             requests.settle_stages(world, world.requests[key.subject])
-    for needed, keys in list(queue.groups.items()):
-        if world.void(needed.stage, needed.excluded, queue.shop):
-            for key in list(keys):
-                requests.skip_void_stage(world, world.requests[key.subject])
+    void = [
+        key
+        for needed, keys in queue.groups.items()
+        if world.void(needed.stage, needed.excluded, queue.shop)
+        for key in keys
+    ]
+    # In the order of the queue: groups stand in that in which this instance happened to meet them.
+    for key in sorted(void):
+        requests.skip_void_stage(world, world.requests[key.subject])
     # An emptied queue is put away: one whose only request has moved on is another object now.
     return world.queues[shop_id]
 

@@ -23,6 +23,8 @@ class Ability(NamedTuple):
     able: int
     short: tuple[tuple[str, int], ...]
     """(first condition not met, those who do not meet it)"""
+    named: tuple[tuple[str, str, int], ...]
+    """(agent, the condition, his bit), by name: bits are numbered in the order in which agents came."""
 
 
 class Roster:
@@ -67,13 +69,15 @@ class Roster:
     def _judge(self, team: Team, stage: Stage) -> Ability:
         able = 0
         short: dict[str, int] = {}
-        for agent_id, agent in team.items():
-            failed = shortfall(agent, stage)
+        named = []
+        for agent_id in sorted(team):
+            failed, bit = shortfall(team[agent_id], stage), self._bit(agent_id)
             if failed is None:
-                able |= self._bit(agent_id)
+                able |= bit
             else:
-                short[failed] = short.get(failed, 0) | self._bit(agent_id)
-        return Ability(able, tuple(sorted(short.items())))
+                short[failed] = short.get(failed, 0) | bit
+                named.append((agent_id, failed, bit))
+        return Ability(able, tuple(sorted(short.items())), tuple(named))
 
     def members(self, team: Team) -> int:
         known = self._teams.get(id(team))
