@@ -24,6 +24,9 @@ from deskline.stack.files import write_atomically
 _SAME_START_S: Final = 2.0
 _POLL_S: Final = 0.02
 _LAUNCHER: Final = Path(__file__).with_name("launch.py")
+# Our children may outlive the objects that know them (a broker for the next ones); Popen objects that go while the
+# child runs complain, and leave a zombie.
+_CHILDREN: Final[list[subprocess.Popen[bytes]]] = []
 
 
 class OwnedProcess:
@@ -80,6 +83,7 @@ class OwnedProcess:
                 cwd=cwd or log.parent,
                 env=None if env is None else dict(env),
             )
+        _CHILDREN[:] = [known for known in _CHILDREN if known.poll() is None] + [child]
         return cls(pid_file, cls.note(pid_file, child.pid), child)
 
     @staticmethod
