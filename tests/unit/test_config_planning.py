@@ -2,7 +2,7 @@
 
 from hashlib import sha256
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from deskline.config.documents import DOCUMENTS, LimitsDocument, body_of, default_document
@@ -72,6 +72,8 @@ tricky = st.sampled_from(["on", "no", "1001", "007", "1e3", "0x1f", "12:30", "20
 names = tricky | st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=20).filter(lambda text: text.strip() == text)  # fmt: skip
 
 
+@example(names=["on"], texts=["\x85"])
+@example(names=["a"], texts=["a\u2028b \ufeff"])
 @given(names=st.lists(names, min_size=1, max_size=5, unique=True), texts=st.lists(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=40), max_size=3))  # fmt: skip
 def test_what_is_shown_reads_back_as_the_same_document(names, texts):
     agents = DOCUMENTS["agents"].model_validate(

@@ -13,7 +13,19 @@ from deskline.config.documents import Document, body_of
 def as_yaml(document: Document) -> str:
     """In the order of the model, every default written out."""
     plain = _ordered(document.model_dump(mode="json", exclude_none=True), json.loads(body_of(document)))
-    return yaml.safe_dump(plain, allow_unicode=True, sort_keys=False, width=110)
+    return yaml.dump(plain, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=110)
+
+
+class _Dumper(yaml.SafeDumper):
+    """What YAML takes for a line break inside other quotes is escaped, so that it reads back as it was."""
+
+
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    style = '"' if any(mark in text for mark in "\x85\u2028\u2029\ufeff") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def _ordered(order: Any, values: Any) -> Any:
