@@ -24,7 +24,7 @@ from tests.fixtures.deployment import said
 from tests.load.sender import Sender
 from tests.load.static import static_backlog
 
-from deskline.clock import now_us
+from deskline.clock import now_us, rfc3339
 from deskline.kafka import partition_of, producer
 from deskline.stack.http import get
 from deskline.targets import settings_of
@@ -221,6 +221,8 @@ async def test_a_replayed_letter_is_a_new_record_that_gets_a_letter_of_its_own(u
 
 
 async def test_a_configuration_is_in_force_from_its_instant_without_a_restart(up, eventually):
+    await eventually(up.caught_up, "nothing left of other tests", 60)
+    begun = rfc3339(now_us())
     pids = {name: instances[0]["pid"] for name, instances in up.stack["services"].items()}
     (up.config_dir / "_default" / "rules.yaml").write_text(RULES % "第二版")
     # Far enough that the command has started and five seconds of lead remain, on a busy machine too.
@@ -228,7 +230,7 @@ async def test_a_configuration_is_in_force_from_its_instant_without_a_restart(up
     moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(effective // 1_000_000))
     told = deskline("config", "apply", up.config_dir, "--effective-from", f"{moment}Z", "--state-dir", up.state_dir)
     assert "version 2" in told
-    published = deskline("tail", "--topic", "shops", "--since", "1m", "--count", 1, "--state-dir", up.state_dir)
+    published = deskline("tail", "--topic", "shops", "--since", begun, "--count", 1, "--state-dir", up.state_dir)
     assert "document=rules" in published
     assert "version=2" in published
 
@@ -248,7 +250,7 @@ async def test_a_configuration_is_in_force_from_its_instant_without_a_restart(up
     await eventually(up.caught_up, "answered", 60)
 
     lines = deskline(
-        "tail", "--topic", "replies", "--since", "1m", "--text", "--count", len(subjects), "--state-dir", up.state_dir
+        "tail", "--topic", "replies", "--since", begun, "--text", "--count", len(subjects), "--state-dir", up.state_dir
     )
     texts = dict(re.findall(r"reply\.issued\.v1 (\S+) .*text='(第.版)'", lines))
     assert texts == {subject: "第一版" if at < effective else "第二版" for subject, at in subjects.items()}
