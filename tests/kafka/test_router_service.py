@@ -294,18 +294,25 @@ class Agents:
         self.answered = set()
 
     async def work(self, count):
-        while len(self.done) < count:
-            records = []
-            for outs in by_conversation(await self.desk.told(ROUTING)).values():
-                last = outs[-1].value
-                if last["type"] == "conversation.released.v1":
-                    self.done.add(last["subject"])
-                elif last["type"] == "conversation.assigned.v1":
-                    records += self.answer(last)
-            who = self.random.choice(("anna", "bo", "carl", "dora"))
-            away = [status(who, now_us(), self.random.choice(("away", "offline")))]
-            await self.desk.send(records + (away if self.random.random() < 0.3 else []))
-            await self.desk.send([status(one, now_us(), "online") for one in ("anna", "bo", "carl", "dora")])
+        async with self.desk.sending() as send, self.desk.following(ROUTING) as news:
+            await send(self.online())
+            while len(self.done) < count:
+                records = []
+                for record in await news():
+                    event = json.loads(record.value)
+                    if event["type"] == "conversation.released.v1":
+                        self.done.add(event["subject"])
+                    elif event["type"] == "conversation.assigned.v1":
+                        records += self.answer(event)
+                await send(records)
+                if self.random.random() < 0.03:
+                    who = self.random.choice(("anna", "bo", "carl", "dora"))
+                    await send([status(who, now_us(), self.random.choice(("away", "offline")))])
+                    await send(self.online())
+
+    @staticmethod
+    def online():
+        return [status(one, now_us(), "online") for one in ("anna", "bo", "carl", "dora")]
 
     def answer(self, assigned):
         data, subject = assigned["data"], assigned["subject"]
@@ -330,13 +337,13 @@ async def test_several_instances_share_agents_and_shops_and_every_rule_of_routin
 ):
     """Instances come one by one while it goes on, and one leaves; every shop's agents are the same four people."""
     desk = await configured(mode)
-    count = 240
+    count = 600
     agents = Agents(desk, instances)
     skills = [(), (), ("refund",), ("vip",)]
 
     async def arrive():
-        for start in range(0, count, 40):
-            numbers = range(start, start + 40)
+        for start in range(0, count, 60):
+            numbers = range(start, start + 60)
             await desk.send(
                 record
                 for n in numbers
