@@ -206,6 +206,7 @@ class Router:
         await self._store.save_owners(tx.connection, moved)
         for subject, (_, owner) in moved.items():
             owners.put(subject, owner)
+            self._told_orphans.pop(subject, None)
 
     async def _apply_shared(self, tx: Tx, work: Work, unit: Unit, shared: _Shared) -> None:
         world = self.world
