@@ -137,8 +137,8 @@ class Intake:
             self._pause(tp)
 
     def _gap(self, lane: Lane, topic: str, expected: int, found: int) -> bool:
-        """True: the broker really has nothing between; go on behind the gap."""
-        if lane.gap_seen.get(topic) != expected:
+        """True: the broker really has nothing between; go on behind the gap. What lies before it is consumed first."""
+        if lane.gap_seen.get(topic) != expected or lane.pending[topic]:
             lane.gap_seen[topic] = expected
             self._kafka.seek(self._tp(topic, lane.partition), expected)
             return False
@@ -158,6 +158,7 @@ class Intake:
         lane.blocked = why
         log.error("lane stopped", lane=lane.key, why=why)
         for topic in lane.topics:
+            lane.pending[topic].clear()  # Nobody takes it any more, and what is held keeps others from being fetched.
             self._pause(self._tp(topic, lane.partition))
 
     async def _out_of_range(self, error: OffsetOutOfRangeError) -> None:
@@ -173,8 +174,9 @@ class Intake:
             expected = lane.expected[topic]
             if expected > ends[key]:
                 self.block(lane, f"{topic}/{lane.partition} ends at {ends[key]}, before our position {expected}")
-            elif expected >= first[key]:
-                self._kafka.seek(tp, expected)  # It was asked for while a leader moved: it is there.
+            elif expected >= first[key] or lane.pending[topic]:
+                # It was asked for while a leader moved, and is there; or what lies before the gap is consumed first.
+                self._kafka.seek(tp, expected)
             elif self._missing(lane, topic, expected, first[key]):
                 lane.expected[topic] = first[key]
                 self._kafka.seek(tp, first[key])
