@@ -29,18 +29,20 @@ _LIMIT_S = 600.0
 
 
 @asynccontextmanager
-async def bench_stack(folder: Path, replicas: Mapping[str, int], prefix: str = "") -> AsyncIterator[Stack]:
-    """Kafka and PostgreSQL as for benchmarks (JIT on, fsync on), and the services named."""
-    options = Options(
-        config_dir=CONFIG,
-        state_dir=folder,
-        replicas=replicas,
-        kafka_profile="bench",
-        dies_with_parent=True,
-        topic_prefix=prefix,
-    )
-    async with Stack(options, progress=lambda text: print(f"  · {text}", flush=True)) as stack:
-        yield stack
+async def bench_stack(replicas: Mapping[str, int]) -> AsyncIterator[Stack]:
+    """Kafka and PostgreSQL as for benchmarks (JIT on, fsync on), and the services named, in a folder that goes."""
+    with tempfile.TemporaryDirectory(prefix="deskline-bench-", ignore_cleanup_errors=True) as folder:
+        # PostgreSQL runs under another account, which has to get through.
+        Path(folder).chmod(0o711)
+        options = Options(
+            config_dir=CONFIG,
+            state_dir=Path(folder) / "state",
+            replicas=replicas,
+            kafka_profile="bench",
+            dies_with_parent=True,
+        )
+        async with Stack(options, progress=lambda text: print(f"  · {text}", flush=True)) as stack:
+            yield stack
 
 
 async def fill(stack: Stack, messages: int, seed: int = 1) -> None:
@@ -133,63 +135,57 @@ async def drain(stack: Stack, services: Sequence[str]) -> tuple[int, float, dict
 
 async def services(figures: Figures, names: Sequence[str], messages: int) -> None:
     """``drain_<service>``: records a second of one instance, every effect exactly once."""
-    with tempfile.TemporaryDirectory(prefix="deskline-bench-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o711)
-        async with bench_stack(Path(folder) / "state", {}) as stack:
-            await fill(stack, messages)
-            for name in ORDER[: max(ORDER.index(one) for one in names) + 1]:
-                plain = await baseline("faststream", stack, min(messages, 20_000)) if name in names else None
-                count, seconds, cpu = await drain(stack, [name])
-                await stack.services.pause(name)
-                if plain is None:
-                    continue
-                figures.show(
-                    f"drain_{name}",
-                    count / seconds,
-                    "records/s",
-                    baseline=plain["messages"] / plain["seconds"],
-                    records=count,
-                    cpu_per_s=round(cpu[name] / seconds, 2),
-                    records_per_cpu_s=round(count / max(cpu[name], 0.01)),
-                    postgres_us=round(cpu["postgres"] / count * 1e6, 1),
-                    kafka_us=round(cpu["kafka"] / count * 1e6, 1),
-                    others_cpu=f"{cpu['others'] / seconds / 2:.0%}",
-                )
-
-
-async def pipeline(figures: Figures, messages: int) -> None:
-    """All four at once on one backlog: messages of conversations.v1 a second, end to end."""
-    with tempfile.TemporaryDirectory(prefix="deskline-bench-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o711)
-        async with bench_stack(Path(folder) / "state", {}) as stack:
-            await fill(stack, messages)
-            plain = await baseline("faststream", stack, min(messages, 20_000))
-            count, seconds, cpu = await drain(stack, ORDER)
+    async with bench_stack({}) as stack:
+        await fill(stack, messages)
+        for name in ORDER[: max(ORDER.index(one) for one in names) + 1]:
+            plain = await baseline("faststream", stack, min(messages, 20_000)) if name in names else None
+            count, seconds, cpu = await drain(stack, [name])
+            await stack.services.pause(name)
+            if plain is None:
+                continue
             figures.show(
-                "drain_pipeline",
-                messages / seconds,
-                "messages/s",
+                f"drain_{name}",
+                count / seconds,
+                "records/s",
                 baseline=plain["messages"] / plain["seconds"],
                 records=count,
-                **{f"{name}_us": round(cpu[name] / messages * 1e6, 1) for name in (*ORDER, "postgres", "kafka")},
+                cpu_per_s=round(cpu[name] / seconds, 2),
+                records_per_cpu_s=round(count / max(cpu[name], 0.01)),
+                postgres_us=round(cpu["postgres"] / count * 1e6, 1),
+                kafka_us=round(cpu["kafka"] / count * 1e6, 1),
                 others_cpu=f"{cpu['others'] / seconds / 2:.0%}",
             )
 
 
+async def pipeline(figures: Figures, messages: int) -> None:
+    """All four at once on one backlog: messages of conversations.v1 a second, end to end."""
+    async with bench_stack({}) as stack:
+        await fill(stack, messages)
+        plain = await baseline("faststream", stack, min(messages, 20_000))
+        count, seconds, cpu = await drain(stack, ORDER)
+        figures.show(
+            "drain_pipeline",
+            messages / seconds,
+            "messages/s",
+            baseline=plain["messages"] / plain["seconds"],
+            records=count,
+            **{f"{name}_us": round(cpu[name] / messages * 1e6, 1) for name in (*ORDER, "postgres", "kafka")},
+            others_cpu=f"{cpu['others'] / seconds / 2:.0%}",
+        )
+
+
 async def spine(figures: Figures, messages: int) -> None:
     """The engine alone: what exactly once costs against a loop that forgets, and against one that promises less."""
-    with tempfile.TemporaryDirectory(prefix="deskline-bench-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o711)
-        async with bench_stack(Path(folder) / "state", {}) as stack:
-            await fill(stack, messages)
-            plain = await baseline("raw", stack, messages)
-            figures.show("spine_raw_getmany", plain["messages"] / plain["seconds"], "messages/s")
-            plain = await baseline("faststream", stack, min(messages, 20_000))
-            figures.show("spine_faststream_per_message", plain["messages"] / plain["seconds"], "messages/s")
-            loose = await baseline("pipelined", stack, messages, stack.options.topic_prefix + REPLIES)
-            rate = loose["messages"] / loose["seconds"]
-            figures.show("spine_pipelined_at_least_once", rate, "messages/s")
-            from benchmarks.echo import drain_echo
+    async with bench_stack({}) as stack:
+        await fill(stack, messages)
+        plain = await baseline("raw", stack, messages)
+        figures.show("spine_raw_getmany", plain["messages"] / plain["seconds"], "messages/s")
+        plain = await baseline("faststream", stack, min(messages, 20_000))
+        figures.show("spine_faststream_per_message", plain["messages"] / plain["seconds"], "messages/s")
+        loose = await baseline("pipelined", stack, messages, stack.options.topic_prefix + REPLIES)
+        rate = loose["messages"] / loose["seconds"]
+        figures.show("spine_pipelined_at_least_once", rate, "messages/s")
+        from benchmarks.echo import drain_echo
 
-            count, seconds = await drain_echo(stack.settings(), messages)
-            figures.show("spine_exactly_once", count / seconds, "messages/s", baseline=rate)
+        count, seconds = await drain_echo(stack.settings(), messages)
+        figures.show("spine_exactly_once", count / seconds, "messages/s", baseline=rate)

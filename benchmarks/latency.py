@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -23,20 +21,18 @@ _WARM_S = 3.0
 
 
 async def measure(figures: Figures, rate: int, seconds: float) -> None:
-    with tempfile.TemporaryDirectory(prefix="deskline-bench-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o711)
-        async with bench_stack(Path(folder) / "state", dict.fromkeys(ORDER, 1)) as stack:
-            known = stack.describe()
-            pids = {name: [one["pid"] for one in known["services"][name]] for name in ORDER}
-            await fill(stack, 0)
-            await _send(stack, rate, _WARM_S, seed=1)
-            cpu = Cpu(**pids, kafka=known["broker"]["pids"], postgres=known["postgres"]["pids"])
-            began = time.monotonic()
-            await _send(stack, rate, seconds, seed=2)
-            used, wall = cpu.seconds(), time.monotonic() - began
-            await asyncio.sleep(3)
-            late = await _latencies(stack, "s2-")
-            memory = {name: _rss_mb(pids[name]) for name in ORDER}
+    async with bench_stack(dict.fromkeys(ORDER, 1)) as stack:
+        known = stack.describe()
+        pids = {name: [one["pid"] for one in known["services"][name]] for name in ORDER}
+        await fill(stack, 0)
+        await _send(stack, rate, _WARM_S, seed=1)
+        cpu = Cpu(**pids, kafka=known["broker"]["pids"], postgres=known["postgres"]["pids"])
+        began = time.monotonic()
+        await _send(stack, rate, seconds, seed=2)
+        used, wall = cpu.seconds(), time.monotonic() - began
+        await asyncio.sleep(3)
+        late = await _latencies(stack, "s2-")
+        memory = {name: _rss_mb(pids[name]) for name in ORDER}
     late.sort()
     ours = sum(value for name, value in used.items() if name != "others")
     params: dict[str, Any] = {
