@@ -30,7 +30,7 @@ def _archive_letters() -> None:
     from deskline_archive import handler
 
     describe = handler.describe
-    handler.describe = lambda records, decoded: describe(records, decoded)._replace(letters=[])  # type: ignore[assignment]
+    handler.describe = lambda records, decoded: describe(records, decoded)._replace(letters=[])
 
 
 def _archive_bytes() -> None:
@@ -56,7 +56,7 @@ def _archived(change: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
         kept = change(records)
         await append(self, connection, kept, descriptions[: len(kept)])
 
-    Store.append = other  # type: ignore[method-assign]
+    Store.append = other
 
 
 # --- the engine -------------------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def _republication() -> None:
             os._exit(137)
         await publish(self, outputs)
 
-    Publisher.publish = die_once  # type: ignore[method-assign]
+    Publisher.publish = die_once
 
 
 def _mark(file: Path) -> bool:
@@ -108,13 +108,13 @@ def _order() -> None:
     async def backwards(self: Outbox, outputs: list[Any]) -> None:
         await publish(self, outputs[::-1])
 
-    Outbox._publish = backwards  # type: ignore[method-assign]
+    Outbox._publish = backwards
 
 
 def _duplicates() -> None:
     from deskline.duplicates import Seen
 
-    Seen.first = lambda self, event: True  # type: ignore[method-assign]
+    Seen.first = lambda self, event: True
 
 
 def _ids() -> None:
@@ -132,7 +132,7 @@ def _watermark_ahead() -> None:
     assert isinstance(honest, property)
     ask = honest.fget
     assert ask is not None
-    Lane.watermark = property(lambda self: at + 5_000_000 if (at := ask(self)) else 0)  # type: ignore[method-assign,assignment]
+    Lane.watermark = property(lambda self: at + 5_000_000 if (at := ask(self)) else 0)
 
 
 def _timers() -> None:
@@ -142,7 +142,7 @@ def _timers() -> None:
     async def never(self: Engine) -> None:
         return
 
-    Engine._fire = never  # type: ignore[method-assign]
+    Engine._fire = never
 
 
 # --- autoreply --------------------------------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ def _timers() -> None:
 def _border() -> None:
     from deskline_autoreply.policy import border
 
-    border.is_owned = lambda *_: False  # type: ignore[assignment]
+    border.is_owned = lambda *_: False
 
 
 # --- the router -------------------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def _border() -> None:
 def _capacity() -> None:
     from deskline_router.policy.world import World
 
-    World.has_room = lambda self, agent: True  # type: ignore[method-assign]
+    World.has_room = lambda self, agent: True
 
 
 def _status() -> None:
@@ -187,7 +187,7 @@ def _hand_over() -> None:
     """Read and counted, so that it is no silence either; but nothing is opened."""
     from deskline_router.policy import requests
 
-    requests.used = lambda *_: True  # type: ignore[assignment]
+    requests.used = lambda *_: True
 
 
 GUARDS = {

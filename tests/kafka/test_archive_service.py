@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import struct
 import sys
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
@@ -12,9 +11,9 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from aiokafka.record.util import calc_crc32c_py
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
+from tests.fixtures.batches import Patched
 
 from deskline import topics
 from deskline.consumption import Engine
@@ -222,7 +221,7 @@ async def test_header_names_of_any_bytes_are_stored_and_go_into_a_letter(setting
     await client.start()
     batch = client.create_batch()
     batch.append(key=KEY, value=b"{", timestamp=None, headers=[("odd\u0081\u0082name", b"v")])
-    batch._builder = _Patched(batch._builder, "odd\u0081\u0082name".encode(), b"odd\xff\x00\xc3\x28name")
+    batch._builder = Patched(batch._builder, "odd\u0081\u0082name".encode(), b"odd\xff\x00\xc3\x28name")
     await (await client.send_batch(batch, topic, partition=0))
     await client.send_and_wait(topic, GOOD, key=KEY, partition=0)
     await client.stop()
@@ -234,25 +233,6 @@ async def test_header_names_of_any_bytes_are_stored_and_go_into_a_letter(setting
     # A producer sends names that are UTF-8: the letter shows the bytes that are not.
     assert [r"odd\377\000\303(name", "76"] not in letter[2]
     assert [name for name, _ in letter[2] if name.startswith("odd")]
-
-
-class _Patched:
-    """A batch's builder that replaces bytes by as many others when it builds."""
-
-    def __init__(self, builder, old, new):
-        assert len(old) == len(new)
-        self._builder, self._old, self._new = builder, old, new
-
-    def __getattr__(self, name):
-        return getattr(self._builder, name)
-
-    def build(self):
-        built = bytearray(self._builder.build())
-        at = built.index(self._old)
-        built[at : at + len(self._new)] = self._new
-        # CRC-32C (bytes 17 to 20) covers everything from the attributes on.
-        struct.pack_into(">I", built, 17, calc_crc32c_py(bytes(built[21:])))
-        return built
 
 
 def blocked(runtime, lane):

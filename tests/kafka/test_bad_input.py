@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import json
 import shutil
-import struct
 import tempfile
 import time
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.record.util import calc_crc32c_py
+from tests.fixtures.batches import Patched
 from tests.load import dirt
 from tests.load.envelopes import AGENTS, Draft, draft, envelope
 from tests.load.sender import partition_of
@@ -150,7 +149,7 @@ class Line:
 
     async def __aenter__(self):
         where = {"bootstrap_servers": self.stack.bootstrap_servers}
-        # Not the idempotent producer: it insists on its own builder (see _Patched).
+        # Not the idempotent producer: it insists on its own builder (see Patched).
         self.producer = AIOKafkaProducer(**where, max_batch_size=1_048_000, max_request_size=1_048_000)
         self.consumer = AIOKafkaConsumer(**where, auto_offset_reset="earliest", max_partition_fetch_bytes=2 << 20)
         await asyncio.gather(self.producer.start(), self.consumer.start())
@@ -175,7 +174,7 @@ class Line:
         headers = list(of.headers)
         assert batch.append(key=of.key, value=of.value, timestamp=None, headers=headers) is not None
         if any("\u0081" in name for name, _ in headers):
-            batch._builder = _Patched(batch._builder, "\u0081\u0082".encode(), b"\xff\x00\xc3\x28")
+            batch._builder = Patched(batch._builder, "\u0081\u0082".encode(), b"\xff\x00\xc3\x28")
         stored = await (await self.producer.send_batch(batch, self.prefix + of.topic, partition=partition))
         return Sent(of.topic, partition, stored.offset, stored.timestamp, of)
 
@@ -215,24 +214,6 @@ class Line:
 
 
 LETTER_TOPIC = "dead-letters.v1"
-
-
-class _Patched:
-    """A batch's builder that exchanges bytes of a header's name when it builds: aiokafka writes only UTF-8."""
-
-    def __init__(self, builder, old, new):
-        self._builder, self._old, self._new = builder, old, new
-
-    def __getattr__(self, name):
-        return getattr(self._builder, name)
-
-    def build(self):
-        built = bytearray(self._builder.build())
-        at = built.index(self._old)
-        built[at : at + len(self._new)] = self._new
-        # CRC-32C (bytes 17 to 20) covers everything from the attributes on.
-        struct.pack_into(">I", built, 17, calc_crc32c_py(bytes(built[21:])))
-        return built
 
 
 def subject_in(partition):

@@ -354,7 +354,7 @@ class Oracle:
                 and ("channels" not in when or channel in when["channels"])
                 and when.get("min_priority", 0) <= priority <= when.get("max_priority", 100)
             ):
-                return row["targets"][metric]  # type: ignore[no-any-return]
+                return row["targets"][metric]
         return DEFAULTS[metric]
 
     # --- counted time -----------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Whatever the order, the units, the watermarks and the duplicates: the last words are the plain fold's outcomes."""
 
+import json
 from typing import Any
 
 import msgspec
@@ -63,7 +64,7 @@ POLICIES: list[dict[str, Any]] = [
         "warnings": [0.5],
     },
 ]
-HOURS = Hours.of(Calendar.model_validate_json(__import__("json").dumps(SHANGHAI["calendars"]["shop"])))  # type: ignore[index]
+HOURS = Hours.of(Calendar.model_validate_json(json.dumps(SHANGHAI["calendars"]["shop"])))
 
 
 def build(log: Log, kind: str, seconds: float, arguments: Any, broker: float) -> Event:
