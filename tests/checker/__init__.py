@@ -19,5 +19,6 @@ reported is wrong under every order that is possible. What cannot be judged from
 from tests.checker.judge import check
 from tests.checker.log import Log, Settings
 from tests.checker.records import Record, Report, Violation
+from tests.checker.story import stories
 
-__all__ = ["Log", "Record", "Report", "Settings", "Violation", "check"]
+__all__ = ["Log", "Record", "Report", "Settings", "Violation", "check", "stories"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.checker.judge import check
 from tests.checker.source import Addresses, read, settings
+from tests.checker.story import stories
 
 
 def main() -> int:
@@ -21,6 +22,7 @@ def main() -> int:
     parser.add_argument("--config-lead-s", type=float, default=5.0)
     parser.add_argument("--running", action="store_true", help="not at rest: do not judge what is missing")
     parser.add_argument("--limit", type=int, default=20, help="violations shown of each kind")
+    parser.add_argument("--stories", type=int, default=0, help="conversations told whole of each kind")
     options = parser.parse_args()
     if options.stack is not None:
         addresses = Addresses.of_stack(options.stack)
@@ -29,16 +31,15 @@ def main() -> int:
     else:
         parser.error("give --stack, or --bootstrap-servers")
     log, end_at = asyncio.run(read(addresses))
-    report = check(
-        log,
-        settings(
-            end_at,
-            allowed_lateness_s=options.allowed_lateness_s,
-            config_lead_s=options.config_lead_s,
-            caught_up=not options.running,
-        ),
+    deployment = settings(
+        end_at,
+        allowed_lateness_s=options.allowed_lateness_s,
+        config_lead_s=options.config_lead_s,
+        caught_up=not options.running,
     )
+    report = check(log, deployment)
     sys.stdout.write(report.text(options.limit) + "\n")
+    sys.stdout.write(stories(log, deployment, report.violations, options.stories) + "\n")
     return 0 if report.ok else 1
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 
@@ -189,15 +189,15 @@ async def test_duplicate_late_and_poisonous_records_hold_up_nobody(servers: Serv
         await _under_load(world, _load(run_seed, "dirt"), nothing, dirt=0.25)
         sent = sum(count for kind, count in world.counts.items() if kind.startswith("invalid: "))
         kinds = {kind.split(":")[0] for kind in world.counts}
-        _, records = await world.judge()
-        letters = _letters(records)
+        _, log, _ = await world.judge()
+        letters = _letters(log.records)
         say(f"{sent} invalid records, {len(letters)} letters: {dict(world.counts)}")
         assert {"invalid", "odd", "duplicate", "strange time", "out of order", "same message_id"} <= kinds
         # Duplicates of what is invalid were not sent: every bad record is one letter.
         assert len(letters) == sent
 
 
-def _letters(records: list[Record]) -> set[tuple[bytes | str | None, ...]]:
+def _letters(records: Iterable[Record]) -> set[tuple[bytes | str | None, ...]]:
     """Letters by their identity (contract §4), those of records that came in as letters' records aside."""
     names = ("deskline-service", "deskline-topic", "deskline-partition", "deskline-offset")
     return {tuple(header(record, name) for name in names) for record in records if record.topic == DEAD_LETTERS}

@@ -20,6 +20,8 @@ _RECORDS = 1200
 _RATE = 80.0
 _FEW = AGENTS[:4]
 """Their places are soon taken, so that the router has to heed capacities."""
+_RESTLESS = {"at_desk_s": (1.0, 6.0), "away_s": (3.0, 6.0)}
+"""Agents come and go, so that the router has to heed who is there."""
 _TOGETHER = (
     ("dead letters", "duplicates", "capacity", "watermark"),
     ("bytes of the archive", "border", "closing", "timers"),
@@ -37,7 +39,8 @@ async def test_without_its_guard_a_service_is_found_out(
     servers: Servers, run_seed: int, guards: tuple[str, ...]
 ) -> None:
     async with World(servers, ONE_OF_EACH, command=command(*guards)) as world:
-        await world.play(run_seed, _RECORDS, rate=_RATE, agents=_FEW, dirt=0.1, settle_s=5.0)
+        habits = _RESTLESS if "agents' status" in guards else {}
+        await world.play(run_seed, _RECORDS, rate=_RATE, agents=_FEW, dirt=0.1, settle_s=5.0, **habits)
         await _found_out(world, *guards)
 
 
@@ -68,7 +71,7 @@ async def _found_out(world: World, *guards: str) -> None:
     # A service without a guard may never say that it is at rest.
     with contextlib.suppress(TimeoutError):
         await world.rest(15.0, quiet_s=5.0)
-    report, _ = await world.judge(archive_within_s=5.0)
+    report, _, _ = await world.judge(archive_within_s=5.0)
     found = report.codes()
     say(f"found without {', '.join(guards)}: {', '.join(sorted(found))}")
     missing = [name for name in guards if GUARDS[name].code not in found]

@@ -21,8 +21,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import asyncpg
-from tests.checker import Report, Settings, check
-from tests.checker.records import Record
+from tests.checker import Log, Report, Settings, check, stories
 from tests.checker.source import Addresses, read
 from tests.load import Plan, Shape, Traffic
 
@@ -166,8 +165,9 @@ class World:
         dirt: float = 0.02,
         settle_s: float = 40.0,
         played: Callable[[], None] = lambda: None,
+        **plan_fields: Any,
     ) -> Counter[str]:
-        plan = Plan(seed, records, agents, rate, Shape(dirt_share=dirt), settle_s)
+        plan = Plan(seed, records, agents, rate, Shape(dirt_share=dirt), settle_s, **plan_fields)
         started = time.monotonic()
         counts = await Traffic(plan, self.stack.bootstrap_servers, self.stack.options.topic_prefix).run(played)
         self.counts += counts
@@ -207,20 +207,20 @@ class World:
             await asyncio.sleep(0.05)
         return [f"{i.name}: {'no answer' if a is None else a[1]!r}" for i, a in zip(behind, said, strict=True)]
 
-    async def judge(self, *, archive_within_s: float = 60.0) -> tuple[Report, list[Record]]:
-        """What the checker finds, and the records that it read."""
+    async def judge(self, *, archive_within_s: float = 60.0) -> tuple[Report, Log, Settings]:
+        """What the checker finds, and in what."""
         addresses = Addresses(self.stack.bootstrap_servers, self.stack.postgres_dsn, self.stack.options.topic_prefix)
         log, end_at = await read(addresses, archive_within_s=archive_within_s)
-        report = await asyncio.to_thread(check, log, Settings(end_at))
-        return report, list(log.records)
+        settings = Settings(end_at)
+        return await asyncio.to_thread(check, log, settings), log, settings
 
     async def is_right(self) -> Report:
         """At rest, and no rule of contract §6 is broken."""
         await self.rest()
-        report, _ = await self.judge()
+        report, log, settings = await self.judge()
         counted = ", ".join(f"{report.counts[name]} {name}" for name in ("records", "duplicates", "invalid", "letters"))
         say(f"judged {counted}: {len(report.violations)} violations")
-        assert report.ok, f"\n{report.text(5)}\n{self.logs()}"
+        assert report.ok, f"\n{report.text(5)}\n{stories(log, settings, report.violations)}\n{self.logs()}"
         return report
 
     # --- looking on --------------------------------------------------------------------------------------------------

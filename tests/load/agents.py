@@ -47,15 +47,15 @@ class Desk:
             self._traffic.later(_HEARTBEAT_S, lambda: self._heartbeat(agent))
 
     def _plan_absence(self, agent: str) -> None:
-        chance = self._traffic.chance
-        self._traffic.later(chance.uniform(5, 60), lambda: self._leave(agent))
+        traffic = self._traffic
+        traffic.later(traffic.chance.uniform(*traffic.plan.at_desk_s), lambda: self._leave(agent))
 
     def _leave(self, agent: str) -> None:
         if self.calm:
             return
-        chance = self._traffic.chance
-        self._say(agent, chance.choice(("away", "offline")))
-        self._traffic.later(chance.uniform(0.5, 8), lambda: self._return(agent))
+        traffic = self._traffic
+        self._say(agent, traffic.chance.choice(("away", "offline")))
+        traffic.later(traffic.chance.uniform(*traffic.plan.away_s), lambda: self._return(agent))
 
     def _return(self, agent: str) -> None:
         if self._status[agent] != "online":

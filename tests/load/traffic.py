@@ -42,6 +42,9 @@ class Plan:
     shape: Shape = field(default_factory=Shape)
     settle_s: float = 60.0
     """At most so long conversations under way may take to come to an end."""
+    at_desk_s: tuple[float, float] = (5.0, 60.0)
+    """Between how many seconds an agent is there before he leaves."""
+    away_s: tuple[float, float] = (0.5, 8.0)
 
 
 class Traffic:

@@ -350,6 +350,25 @@ def test_the_message_of_an_early_hand_over_is_what_opened_the_request():
     assert told(driver.closed(time=5)) == ["released closed"]
 
 
+def test_an_early_hand_over_that_joined_what_a_close_before_its_message_ends_is_silence():
+    """Autoreply had read the close; here the hand-over is read first, and joins the request of the message before."""
+    driver = Driver()
+    driver.asked("m1")
+    driver.t = 5
+    assert told(driver.handover("m2")) == []
+    assert told(driver.closed(time=3)) == ["released closed"]
+    assert told(driver.received("m2")) == ["queued"]
+    assert driver.request().waiting_since == at(5)
+
+
+def test_an_early_hand_over_opens_once():
+    driver = Driver()
+    driver.handover("m1")
+    driver.received("m1")
+    assert told(driver.closed()) == ["released closed"]
+    assert told(driver.pass_to(60)) == []
+
+
 def test_an_outcome_of_a_message_that_was_answered_long_ago_is_not_kept():
     driver = owned()
     driver.ignored("m1", "human_owned")

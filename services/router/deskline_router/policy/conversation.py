@@ -344,8 +344,12 @@ def _apply_word(conversation: Conversation, message: Message, word: Word, broker
 def _judge_word(
     world: World, conversation: Conversation, subject: str, lane: int, message: Message, *, word: Word
 ) -> None:
-    """What is silence at once: a reply that nobody got, and what was left to somebody who is not there."""
-    if word is Word.UNHEARD or (word is Word.LEFT and not _owner_is_online(world, conversation, subject)):
+    """What is silence at once: a reply that nobody got, what was left to somebody who is not there, and what had been
+    handed over before it was read, to a request that a close has ended since.
+    """
+    if word in (Word.UNHEARD, Word.HANDED) or (
+        word is Word.LEFT and not _owner_is_online(world, conversation, subject)
+    ):
         silence(world, conversation, subject, lane, message)
 
 
