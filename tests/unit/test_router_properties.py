@@ -56,6 +56,7 @@ ACTIONS = st.one_of(
     STATUS,
     st.tuples(st.just("message"), subjects, late, st.sampled_from((None, "anna", "carl"))),
     st.tuples(st.just("handover"), subjects, skills, st.integers(0, 100)),
+    st.tuples(st.just("ahead"), subjects, skills, st.booleans()),
     st.tuples(st.just("reply"), subjects),
     st.tuples(st.just("ignored"), subjects, st.sampled_from(("human_owned", "waiting", "shadow", "empty"))),
     st.tuples(st.just("accepted"), subjects),
@@ -111,6 +112,13 @@ class Player:
     def do_asked(self, subject, wanted, priority):
         self.do_message(subject, 0, None)
         self.do_handover(subject, wanted, priority)
+
+    def do_ahead(self, subject, wanted, closed):
+        """``replies.v1`` is read first: the hand-over of a message that perhaps comes after a close."""
+        self.driver.handover(f"m{self.count + 1}", subject, skills=wanted)
+        if closed:
+            self.driver.closed(subject, time=self.driver.t - 0.1)
+        self.do_message(subject, 0, None)
 
     def do_reply(self, subject):
         self.driver.replied(self.last(subject), subject)
@@ -195,6 +203,7 @@ def test_random_histories_keep_the_contract(actions, mode, queue_limit):
     check_abilities(driver.said)
     check_nobody_waits_for_nothing(driver)
     check_every_hand_over_is_heard(driver)
+    check_nobody_is_forgotten(driver)
     check_closes(driver)
     check_ids(driver.said)
 
@@ -364,6 +373,28 @@ def check_every_hand_over_is_heard(driver):
         had_one = any(end is None or end >= first for start, end in spans[event.subject])
         # The opener may have had its request before (the table's "same opener").
         assert opened or had_one or spans[event.subject], event
+
+
+def check_nobody_is_forgotten(driver):
+    """Contract §4: when a request ends and a later message than the last close had been handed over, another is open."""
+    events = [event for index, (event, _) in enumerate(driver.read_at) if not _seen_before(driver, index)]
+    closed, spoken, messages, handed, last = defaultdict(int), set(), {}, set(), {}
+    for event in events:
+        if event.type == "conversation.closed.v1":
+            closed[event.subject] = max(closed[event.subject], event.at)
+        elif event.type == "message.sent.v1":
+            spoken.add(event.subject)
+        elif event.type == "message.received.v1":
+            messages[event.subject, event.data.message_id] = event.at
+        elif event.type == "handover.requested.v1":
+            handed.add((event.subject, event.data.message_id))
+    for e in driver.said:
+        last[e.subject] = e
+    for e in last.values():
+        if e.type is not Told.RELEASED or e.data["reason"] in ("queue_full", "transferred") or e.subject in spoken:
+            continue
+        for subject, message in handed:
+            assert subject != e.subject or messages.get((subject, message), 0) <= closed[subject], (subject, message)
 
 
 def check_closes(driver):
