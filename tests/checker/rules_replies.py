@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tests.checker.log import Conversation, View, header
 from tests.checker.records import CONVERSATIONS, REPLIES, ROUTING, SECOND, Event, Violation
+from tests.checker.validity import parse_time
 
 _OUTCOMES = ("reply.issued", "handover.requested", "message.ignored")
 _MARGIN = 5 * SECOND
@@ -85,6 +86,8 @@ class Hold:
     agent: str
     assignment: str | None
     offered: bool
+    waiting_since: int
+    """Of the request, as its first ``queued`` says."""
     began: Event
     ended: Event | None
     expired: bool
@@ -97,7 +100,10 @@ class Hold:
 def holds(conversation: Conversation) -> list[Hold]:
     found: list[Hold] = []
     events = conversation.of(ROUTING)
+    since: dict[str, int] = {}
     for index, event in enumerate(events):
+        if event.type == "conversation.queued.v1":
+            since.setdefault(event.data["request_id"], parse_time(event.data["waiting_since"]))
         if event.type != "conversation.assigned.v1":
             continue
         assignment = event.data["assignment_id"]
@@ -111,7 +117,8 @@ def holds(conversation: Conversation) -> list[Hold]:
             ended.type == "assignment.expired.v1" or ended.data.get("reason") == "declined"
         )
         offered = event.data["mode"] == "offered"
-        found.append(Hold(event.data["agent_id"], assignment, offered, event, ended, expired))
+        waiting_since = since.get(event.data["request_id"], event.at)
+        found.append(Hold(event.data["agent_id"], assignment, offered, waiting_since, event, ended, expired))
     return found
 
 
@@ -146,7 +153,10 @@ def _begun_by(conversation: Conversation, event: Event, known: list[Hold]) -> in
         held = [hold for hold in known if hold.agent == agent]
     else:
         return None
+    closes = [close.at for close in conversation.of(CONVERSATIONS, "conversation.closed")]
     for hold in held:
+        if any(hold.waiting_since <= close <= event.at for close in closes):
+            continue  # It ended the offer or the assignment, whenever the router came to say so.
         # Live at that record both by event time and by the broker's clock, and not answered "too late" by the router.
         began = max(hold.began.at, hold.began.broker_at)
         ended = _NEVER if hold.ended is None else min(hold.ended.at, hold.ended.broker_at)

@@ -268,3 +268,19 @@ def test_a_planted_violation_is_named(rule: str, code: str, spoil: Spoil) -> Non
     spoil(world)
     report = world.judge()
     assert (rule, code) in {(found.rule, found.code) for found in report.violations}, report.text()
+
+
+def test_who_takes_an_offer_that_a_close_has_ended_owns_nothing() -> None:
+    """The router was away, and says only at 908 that the offer ended with the close at 904."""
+    world = busy_world()
+    world.handover(world.message("c6", "m1", 900), 901)
+    request = name("request", "c6")
+    world.queued("c6", request, 901.1, since=900)
+    offer = world.assigned("c6", request, "bo", name("status", "bo", 1), 902, mode="offered")
+    world.gateway("conversation.closed.v1", "c6", 904, resolved=False)
+    world.gateway("assignment.accepted.v1", "c6", 905, assignment_id=offer, agent_id="bo")
+    world.reply(world.message("c6", "m2", 906), 907)
+    world.ends("conversation.released.v1", "c6", request, 908, reason="closed")
+    assert "reply_over_an_agents_head" not in world.judge().codes()
+    world.drop(world.find("conversation.closed.v1", 2))
+    assert "reply_over_an_agents_head" in world.judge().codes()
