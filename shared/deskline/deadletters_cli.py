@@ -1,7 +1,7 @@
 """``deskline deadletters``: look at dead letters, and send their records again.
 
-Customers' texts are masked unless ``--reveal`` is given. A replayed record is a new record on its topic, at its end: it
-is handled like any other, and gets a new letter if nothing has changed.
+Of a value only ids, times and words of the contract's lists are shown unless ``--reveal`` is given. A replayed record
+is a new record on its topic, at its end: it is handled like any other, and gets a new letter if nothing has changed.
 """
 
 import asyncio
@@ -16,13 +16,14 @@ from rich.table import Table
 
 from deskline.clock import now_us, rfc3339
 from deskline.errors import UsageError
+from deskline.events.masking import masked
 from deskline.events.wire import decode
 from deskline.kafka import partition_of, producer
 from deskline.letters import Letter, original, read_letter
 from deskline.records import DEAD_LETTERS, Invalid, Record
 from deskline.settings import ServiceSettings
 from deskline.targets import BootstrapServers, StateDir, TopicPrefix, settings_of
-from deskline.terminal_text import instant, masked, printable, shown_bytes
+from deskline.terminal_text import instant, printable, shown_bytes
 from deskline.topic_reader import opened
 
 app = typer.Typer(
@@ -101,12 +102,12 @@ def list_letters(
 def show(
     position: Position,
     *,
-    reveal: Annotated[bool, typer.Option("--reveal", help="Show customers' texts and the raw bytes.")] = False,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Show all texts and the raw bytes.")] = False,
     state_dir: StateDir = None,
     bootstrap_servers: BootstrapServers = None,
     topic_prefix: TopicPrefix = None,
 ) -> None:
-    """One letter: its headers, its key and its value, masked.
+    """One letter: its headers, its key and its value, of whose texts only ids, times and listed words are shown.
 
     For example:
 
@@ -177,7 +178,7 @@ def _parse_position(text: str) -> tuple[int, int]:
 
 
 def lines_of(letter: Letter, *, reveal: bool) -> list[str]:
-    """A letter for people. Without ``reveal`` nothing that a customer may have written."""
+    """A letter for people. Without ``reveal`` nothing that somebody may have written."""
     record = letter.record
     lines = [f"letter    {letter.position}", f"written   {rfc3339(record.broker_at)}"]
     for name, value in record.headers:

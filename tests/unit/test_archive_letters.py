@@ -1,5 +1,7 @@
 """Dead letters read back: what they say, what may be shown, and the record as it was."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,10 +10,11 @@ from deskline.clock import parse_rfc3339
 from deskline.deadletters_cli import Filters, lines_of, prospect
 from deskline.errors import UsageError
 from deskline.events.deadletters import dead_letter
+from deskline.events.masking import masked
 from deskline.letters import original, read_letter
 from deskline.outbox import pack, unpack
 from deskline.records import ALL_TOPICS, DEAD_LETTERS, Record
-from deskline.terminal_text import instant, masked, printable, shown_bytes
+from deskline.terminal_text import instant, printable, shown_bytes
 
 NOON = parse_rfc3339("2026-11-25T12:00:00Z")
 SECRET = "我的银行卡号是6222"
@@ -111,6 +114,51 @@ def test_customers_words_are_masked_unless_revealed():
         assert word in opened
     assert all(word in closed for word in ("e-1", "s-1", "u-7", "deskline-reason: bad_data", "x-note: (25 bytes)"))
     assert MESSAGE.hex() in opened
+
+
+def event(type_="message.received.v1", **data):
+    return {"id": "e-1", "type": type_, "subject": "c-1", "time": "2026-11-25T12:00:00Z", "data": data}
+
+
+@pytest.mark.parametrize(
+    "secretive",
+    [
+        event(wechat_id=SECRET, phone_id=SECRET),
+        event(channel=SECRET, entry_point=SECRET, language=SECRET, product_id=None),
+        event(subject=SECRET, source=SECRET, type=SECRET, time=SECRET),
+        event(message_id=[SECRET], customer=SECRET, attachments=[{"kind": SECRET, "url": SECRET}]),
+        event("message.received.v9", shop_id=SECRET),
+        event("complaint.opened.v1", category=SECRET),
+        event("agent.status_changed.v1", agent_id="a-1", status=SECRET, reason=SECRET),
+        event("conversation.held.v1", reason=SECRET),
+        event("reply.issued.v1", kind=SECRET, deliver_by=SECRET, text=SECRET),
+        event("config.applied.v1", body={"agents": [{"agent_id": SECRET}]}),
+        event() | {"time": SECRET, "specversion": SECRET, "note": SECRET, "data": SECRET},
+        {"type": [SECRET], "data": {"text": SECRET}},
+        [event(shop_id=SECRET)],
+    ],
+    ids=lambda value: str(value)[:60].replace(SECRET, "…"),
+)
+def test_what_the_contract_does_not_call_an_id_a_time_or_a_word_of_a_list_is_masked(secretive):
+    shown = masked(json.dumps(secretive).encode())
+    assert SECRET not in shown
+    assert f"({len(SECRET)} characters)" in shown
+
+
+def test_ids_times_and_words_of_a_list_are_shown_wherever_the_contract_puts_them():
+    told = event(
+        "conversation.assigned.v1",
+        agent_id="a-1",
+        mode="offered",
+        accept_by="2026-11-25T12:00:30Z",
+        explanation={"required": {"agent": "a-2"}, "candidates": [{"agent_id": "a-3", "failed": "busy"}]},
+    )
+    shown = json.loads(masked(json.dumps(told).encode()))
+    told["data"]["explanation"]["candidates"][0]["failed"] = "(4 characters)"
+    assert shown == told
+    reason = {"reason": "no_match", "flags": ["angry"], "message_id": "m-1"}
+    shown = json.loads(masked(json.dumps(event("handover.requested.v1", **reason)).encode()))["data"]
+    assert shown == reason | {"flags": ["(5 characters)"]}
 
 
 @pytest.mark.parametrize(
