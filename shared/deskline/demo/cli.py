@@ -42,7 +42,7 @@ def demo(
         typer.Option("--input", help="Conversations: a file or a folder (again for more). [default: those shipped]"),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="Configuration directory, taken at the demo's pace. [default: examples/config]")
+        Path | None, typer.Option(help="Configuration directory, taken at the demo's pace. [default: the samples]")
     ] = None,
     lang: Annotated[Language, typer.Option(help="Language of the board.")] = Language.EN,
     summary: Annotated[Path | None, typer.Option(help="Write the summary as JSON to this file.")] = None,

@@ -39,7 +39,7 @@ def up(  # noqa: PLR0917  (typer calls it by name)
     state_dir: StateDir = DEFAULT_STATE_DIR,
     config: Annotated[
         Path | None,
-        typer.Option(envvar="DESKLINE_CONFIG", help="Configuration directory to apply. [default: examples/config]"),
+        typer.Option(envvar="DESKLINE_CONFIG", help="Configuration directory to apply. [default: the samples]"),
     ] = None,
     bootstrap_servers: Annotated[
         str | None,

@@ -44,11 +44,13 @@ def service_names() -> tuple[str, ...]:
 
 
 def sample_config() -> Path:
-    """The configuration shipped beside the code, used when none is given."""
-    for root in (Path.cwd(), *Path(deskline.__file__).resolve().parents[1:4]):
+    """The configuration shipped with the code, used when none is given."""
+    package = Path(deskline.__file__).resolve().parent
+    # A wheel has it inside the package; a checkout at its root, two folders above.
+    for root in (package, package.parents[1]):
         if (root / "examples" / "config").is_dir():
             return root / "examples" / "config"
-    raise UsageError("No configuration given and no examples/config here. Pass --config DIR.")
+    raise UsageError("This installation of deskline came without its sample configuration. Pass --config DIR.")
 
 
 @dataclass(frozen=True, slots=True)
