@@ -56,7 +56,7 @@ def _run(part: Coroutine[Any, Any, None]) -> None:
     """What cannot be measured leaves the other parts their figures."""
     try:
         asyncio.run(part)
-    except drain.EndedError as error:
+    except drain.NoFigureError as error:
         print(f"  no figure: {error}")
 
 

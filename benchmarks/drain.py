@@ -121,8 +121,8 @@ async def _caught_up(instances: Sequence[Mapping[str, Any]]) -> bool:
     return True
 
 
-class EndedError(RuntimeError):
-    """A service ended while it was measured: there is no figure."""
+class NoFigureError(RuntimeError):
+    """A service ended while it was measured, or there was too little to measure."""
 
 
 @dataclass
@@ -151,7 +151,7 @@ def start(stack: Stack, services: Sequence[str]) -> dict[str, list[dict[str, Any
 
 
 async def drain(stack: Stack, services: Mapping[str, Sequence[Mapping[str, Any]]]) -> Drained:
-    """Wait until what was started has caught up; raises ``EndedError`` where a service has ended meanwhile."""
+    """Wait until what was started has caught up; raises ``NoFigureError`` where that says nothing."""
     instances = [instance for group in services.values() for instance in group]
     groups = {service: [instance["pid"] for instance in group] for service, group in services.items()}
     known = stack.describe()
@@ -181,6 +181,8 @@ async def drain(stack: Stack, services: Mapping[str, Sequence[Mapping[str, Any]]
     else:
         raise TimeoutError(f"{[*services]} did not catch up in {_LIMIT_S} s")
     assert cpu is not None
+    if end[0] <= first:
+        raise NoFigureError(f"{', '.join(services)}: the backlog was gone at the first look; give more --messages")
     peaks = {service: peak_mb(pids) for service, pids in groups.items()}
     return Drained(int(end[0] - first), end[1] - first_at, first_at, cpu.seconds(), cpu.others(), peaks)
 
@@ -192,7 +194,7 @@ def _same(stack: Stack, groups: Mapping[str, Sequence[int]]) -> None:
         if [instance["pid"] for instance in now[service]] != list(pids):
             log = (stack.state_dir / "logs" / f"{service}-1.log").read_text().splitlines()
             why = [line for line in log if "stopped" in line][-1:] or log[-1:]
-            raise EndedError(f"{service} ended while it was measured. {' '.join(why)}")
+            raise NoFigureError(f"{service} ended while it was measured. {' '.join(why)}")
 
 
 async def services(figures: Figures, names: Sequence[str], messages: int) -> None:
