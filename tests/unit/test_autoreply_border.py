@@ -1,6 +1,7 @@
 """Every outcome of contract §4 and the borders between them. Times are seconds; see ``tests.fixtures.autoreply``."""
 
 import pytest
+import structlog
 from tests.fixtures.autoreply import RULES, SHOP, SUBJECT, Log, Service, book, opened_by, tell, us
 
 from deskline import ids
@@ -361,6 +362,25 @@ def test_every_outcome_is_under_the_shop_of_the_first_message(log, service):
     (first,) = service.unit(log.says(0, "发货", shop="shop-a"))
     (second,) = service.unit(log.says(5, "物流", shop="shop-b"))
     assert [first["data"]["shop_id"], second["data"]["shop_id"]] == ["shop-a", "shop-a"]
+
+
+def test_events_that_state_another_shop_are_counted_and_flagged_with_ids_once_the_first_message_has_fixed_it(
+    log, service
+):
+    before = log.closes(0, shop="shop-b")
+    first = log.says(1, "发货", "m-1", shop="shop-a")
+    with structlog.testing.capture_logs() as logs:
+        service.unit(before, first)
+        assert (service.other_shops, logs) == (0, []), "before any message an event's own shop counts"
+        service.unit(log.says(2, "物流", shop="shop-a"))
+        service.unit(log.says(3, "物流", "m-1", shop="shop-b"))
+        assert service.other_shops == 0, "a duplicate has no effect"
+        other = log.closes(4, shop="shop-b")
+        service.unit(log.says(4, "退款", shop="shop-b"), other)
+    assert service.other_shops == len(logs) == 2
+    assert (logs[1]["subject"], logs[1]["shop"], logs[1]["stated"]) == ("c-1", "shop-a", "shop-b")
+    assert logs[1]["record"] == other.coordinates
+    assert "退款" not in str(logs)
 
 
 def test_a_second_record_of_a_message_has_no_outcome(log, service):

@@ -7,4 +7,6 @@ from deskline_autoreply.metrics import Metrics
 
 
 def build(runtime: Runtime) -> ConversationConsumer[State]:
-    return ConversationConsumer(Autoreply(runtime.config, Metrics(runtime.registry).count), runtime.config)
+    metrics = Metrics(runtime.registry)
+    autoreply = Autoreply(runtime.config, metrics.count, metrics.count_other_shop)
+    return ConversationConsumer(autoreply, runtime.config)

@@ -51,15 +51,20 @@ class State(msgspec.Struct):
 
 
 class Autoreply:
-    """``count(decision)`` is called once for every decision (metrics); a redone unit decides again."""
+    """For metrics: ``count(decision)`` is called once for every decision, ``count_other_shop()`` for every event that states
+    another shop than its conversation's first message. A redone unit calls again.
+    """
 
     name = "autoreply"
     topics: tuple[str, ...] = (ROUTING, CONVERSATIONS)
     state = State
 
-    def __init__(self, config: ConfigBook, count: Callable[[Decision], None]) -> None:
+    def __init__(
+        self, config: ConfigBook, count: Callable[[Decision], None], count_other_shop: Callable[[], None] = lambda: None
+    ) -> None:
         self._versions = Versions(config)
         self._count = count
+        self._count_other_shop = count_other_shop
 
     def fresh(self, subject: str) -> State:  # noqa: ARG002
         return State()
@@ -85,11 +90,27 @@ class Autoreply:
                 continue
             if event.topic == ROUTING:
                 _follow_routing(state.requests, event)
-            elif event.type == RECEIVED:
+                continue
+            shop = state.history.shop
+            if shop and event.data.shop_id != shop:
+                self._flag_other_shop(event, shop)
+            if event.type == RECEIVED:
                 self._answer(subject, state, event, context, outputs)
             else:
                 _follow_conversation(state.history, event)
         return outputs
+
+    def _flag_other_shop(self, event: Event, shop: str) -> None:
+        """Contract §3: it is handled under the conversation's own shop, counted and flagged. Here, for all services."""
+        self._count_other_shop()
+        log.warning(
+            "an event states another shop than its conversation's",
+            subject=event.subject,
+            shop=shop,
+            stated=event.data.shop_id,
+            type=event.type,
+            record=event.coordinates,
+        )
 
     def _answer(self, subject: str, state: State, event: Event, context: Context, outputs: list[Output]) -> None:
         # gather

@@ -21,7 +21,15 @@ class Metrics:
             for holding in (False, True)
             for reason in Reason
         }
+        self._other_shop: Final = Counter(
+            "deskline_autoreply_other_shop_events",
+            "Events that state another shop than their conversation's first message; a redone unit of work counts again",
+            registry=registry,
+        )
         self._ignored: Final = {reason: decisions.labels(Outcome.IGNORED, reason) for reason in Ignore}
+
+    def count_other_shop(self) -> None:
+        self._other_shop.inc()
 
     def count(self, decision: Decision) -> None:
         match decision:
