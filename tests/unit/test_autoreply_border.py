@@ -375,11 +375,11 @@ def test_events_that_state_another_shop_are_counted_and_flagged_with_ids_once_th
         service.unit(log.says(2, "物流", shop="shop-a"))
         service.unit(log.says(3, "物流", "m-1", shop="shop-b"))
         assert service.other_shops == 0, "a duplicate has no effect"
-        other = log.closes(4, shop="shop-b")
-        service.unit(log.says(4, "退款", shop="shop-b"), other)
+        others = [log.says(4, "退款", shop="shop-b"), log.closes(5, shop="shop-b")]
+        service.unit(*others)
     assert service.other_shops == len(logs) == 2
     assert (logs[1]["subject"], logs[1]["shop"], logs[1]["stated"]) == ("c-1", "shop-a", "shop-b")
-    assert logs[1]["record"] == other.coordinates
+    assert [line["record"] for line in logs] == [event.coordinates for event in others]
     assert "退款" not in str(logs)
 
 
