@@ -1,4 +1,4 @@
-"""What an operator relies on: readiness, a graceful stop, logs without customers' words, errors that say what to do.
+"""What an operator relies on: readiness, a graceful stop, errors that say what to do.
 
 One `deskline up` serves the whole module; what is frozen or stopped here comes back before the next test.
 """
