@@ -48,7 +48,7 @@ from deskline.lanes import Lane, plan_lanes
 from deskline.metrics import EngineMetrics
 from deskline.outbox import Outbox, pack
 from deskline.poison import PoisonBreaker
-from deskline.postgres import TRANSIENT, Connection, connect
+from deskline.postgres import TRANSIENT, Connection, connect, is_transient
 from deskline.records import Decoded, Event, Output, Record
 from deskline.settings import ServiceSettings
 from deskline.tasks import end_all
@@ -67,8 +67,6 @@ _KAFKA_COMMIT_S: Final = 5.0
 # How often an instance of a service with a shared outbox looks for rows that others wrote for its lanes.
 _LOOK_S: Final = 1.0
 _BACK_OFF_S: Final = (0.05, 2.0)
-# What says nothing about the records of a unit: waited out, re-read or fatal, never bisected.
-_NOT_THE_RECORD: Final[tuple[type[BaseException], ...]] = (*TRANSIENT, StaleError, FatalError)
 
 
 class ConfigGate(Protocol):
@@ -382,9 +380,10 @@ class Engine:
         """One unit; where it fails for good, halves of it, down to the one record that gets a dead letter."""
         try:
             await self._unit(batch, {})
-        except _NOT_THE_RECORD:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a decision raises must not stop the partition
+        except Exception as error:
+            # Whatever a decision raises must not stop the partition.
+            if not _of_the_record(error):
+                raise
             self.consumer.aborted()
             count = sum(len(records) for _, records, _ in batch)
             if count == 1:
@@ -551,9 +550,9 @@ class Engine:
     async def _fire_due(self, due: dict[str, int]) -> None:
         try:
             await self._unit([], due)
-        except _NOT_THE_RECORD:
-            raise
-        except Exception as error:  # noqa: BLE001 - see above: one defect must not stop the others
+        except Exception as error:
+            if not _of_the_record(error):
+                raise
             self.consumer.aborted()
             if len(due) > 1:
                 items = list(due.items())
@@ -660,6 +659,11 @@ class Engine:
         if closing is not None:
             # A connection whose transaction failed is closed, not reused; terminate does not wait for the server.
             closing.terminate()
+
+
+def _of_the_record(error: Exception) -> bool:
+    """False for what says nothing about the records of a unit: it is waited out, re-read or fatal, never bisected."""
+    return not (isinstance(error, StaleError | FatalError) or is_transient(error))
 
 
 def _halves(batch: Batch, size: int) -> tuple[Batch, Batch]:

@@ -2,7 +2,8 @@
 
 Theory of operation
 -------------------
-Positions are the engine's; here is only what has been fetched beyond them. Each record must carry the offset that
+Positions are the engine's; here is only what has been fetched beyond them. Records are decoded by the fetch itself, while
+the unit at work waits for the database. Each record must carry the offset that
 follows the one before. Where it does not, the range is fetched once more; if the broker really has nothing there, a
 service that accepts gaps goes on behind it (the records are gone; waiting would not bring them back), and one that
 must keep everything (``on_gap = "stop"``: the archive) stops that lane and nothing else. A position that lies before
@@ -18,7 +19,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -41,10 +42,16 @@ Batch = list[tuple[Lane, list[Record], list[Decoded]]]
 
 # Records held in memory beyond the unit at work: two units, so that fetching overlaps deciding.
 _PENDING_UNITS: Final = 2
+# Records decoded between two looks at the event loop: about a millisecond.
+_YIELD_EVERY: Final = 200
 # A lane's topic that holds so many unconsumed records is not fetched further until half of them are gone.
 _PAUSE_ABOVE: Final = 4000
 # Dead letters carry other records' bytes: they are archived, and never judged.
 _NOT_AN_ENVELOPE: Final = Unknown("", "", "", "", 0)
+
+
+def _not_judged(_record: Record) -> Decoded:
+    return _NOT_AN_ENVELOPE
 
 
 class Intake:
@@ -54,7 +61,7 @@ class Intake:
         self, settings: ServiceSettings, consumer: Consumer, kafka: AIOKafkaConsumer, ends: Ends, metrics: EngineMetrics
     ) -> None:
         self.broker_away = False
-        self.fetch: asyncio.Task[dict[TopicPartition, list[Any]]] | None = None
+        self.fetch: asyncio.Task[dict[TopicPartition, list[tuple[Record, Decoded]]]] | None = None
         self._prefix = settings.topic_prefix
         self._unit_records = settings.max_unit_records
         self._service = consumer.name
@@ -86,9 +93,23 @@ class Intake:
 
     def start_fetch(self) -> None:
         if self.fetch is None and self._lanes:
-            held = sum(lane.waiting for lane in self._lanes.values())
+            # What waits for another topic to be read further must not keep that from being fetched; of itself it is
+            # bounded by the pause of its partition.
+            held = sum(lane.waiting for lane in self._lanes.values() if lane.settle is None)
             if held < self._unit_records * _PENDING_UNITS:
-                self.fetch = asyncio.create_task(self._kafka.getmany(timeout_ms=1000, max_records=self._unit_records))
+                self.fetch = asyncio.create_task(self._fetch())
+
+    async def _fetch(self) -> dict[TopicPartition, list[tuple[Record, Decoded]]]:
+        length = len(self._prefix)
+        fetched: dict[TopicPartition, list[tuple[Record, Decoded]]] = {}
+        for tp, messages in (await self._kafka.getmany(timeout_ms=1000, max_records=self._unit_records)).items():
+            judge = decode if tp.topic[length:] != DEAD_LETTERS else _not_judged
+            found = fetched[tp] = []
+            for start in range(0, len(messages), _YIELD_EVERY):
+                records = [to_record(message, length) for message in messages[start : start + _YIELD_EVERY]]
+                found += [(record, judge(record)) for record in records]
+                await asyncio.sleep(0)
+        return fetched
 
     def discard_fetch(self) -> None:
         """Nobody needs the answer that has come, not even its exception."""
@@ -115,23 +136,23 @@ class Intake:
                 raise FatalError("the Kafka client has stopped fetching: only a new process helps") from error
             raise TransientError(f"fetching failed: {type(error).__name__}") from error
         self.broker_away = False
-        for tp, messages in fetched.items():
+        for tp, records in fetched.items():
             lane = self._lane(tp)
             if lane is not None and lane.blocked is None:
-                self._append(lane, tp, messages)
+                self._append(lane, tp, records)
 
-    def _append(self, lane: Lane, tp: TopicPartition, messages: Sequence[Any]) -> None:
-        length = len(self._prefix)
-        topic = tp.topic[length:]
+    def _append(self, lane: Lane, tp: TopicPartition, records: Sequence[tuple[Record, Decoded]]) -> None:
+        topic = tp.topic[len(self._prefix) :]
         pending = lane.pending[topic]
         expected = lane.expected[topic]
-        for message in messages:
-            if message.offset < expected:
+        for both in records:
+            offset = both[0].offset
+            if offset < expected:
                 continue
-            if message.offset > expected and not self._gap(lane, topic, expected, message.offset):
+            if offset > expected and not self._gap(lane, topic, expected, offset):
                 break
-            pending.append(to_record(message, length))
-            expected = message.offset + 1
+            pending.append(both)
+            expected = offset + 1
         lane.expected[topic] = expected
         if len(pending) > _PAUSE_ABOVE:
             self._pause(tp)
@@ -196,8 +217,8 @@ class Intake:
                 pending = lane.pending[topic]
                 if not pending or left <= 0:
                     continue
-                taken = list(islice(pending, left))
-                results = [decode(record) if record.topic != DEAD_LETTERS else _NOT_AN_ENVELOPE for record in taken]
+                held = list(islice(pending, left))
+                taken, results = [record for record, _ in held], [result for _, result in held]
                 if self._settle is not None:
                     keep = await self._settled_prefix(lane, topic, results, records)
                     del taken[keep:], results[keep:]
@@ -209,8 +230,6 @@ class Intake:
                 left -= len(taken)
             if records:
                 batch.append((lane, records, decoded))
-                # Decoding a full unit takes milliseconds; heartbeats go first.
-                await asyncio.sleep(0)
         return batch
 
     async def _settled_prefix(self, lane: Lane, topic: str, results: Sequence[Decoded], taken: Sequence[Record]) -> int:
@@ -248,7 +267,7 @@ class Intake:
             self._kafka.pause(tp)
             self._paused.add(tp)
 
-    def _resume(self, lane: Lane, topic: str, pending: deque[Record]) -> None:
+    def _resume(self, lane: Lane, topic: str, pending: deque[tuple[Record, Decoded]]) -> None:
         if self._paused and len(pending) < _PAUSE_ABOVE // 2:
             tp = self._tp(topic, lane.partition)
             if tp in self._paused:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from deskline.records import Record
+from deskline.records import Decoded, Record
 
 
 @dataclass(slots=True)
@@ -25,8 +25,8 @@ class Lane:
     """A lower bound of the lane's earliest timer, µs."""
     blocked: str | None = None
     """Why this lane has stopped for good (an offset gap, a rewritten topic); paged, never jumped over."""
-    pending: dict[str, deque[Record]] = field(default_factory=dict)
-    """Fetched and not yet consumed."""
+    pending: dict[str, deque[tuple[Record, Decoded]]] = field(default_factory=dict)
+    """Fetched and not yet consumed, each with what it decoded to."""
     expected: dict[str, int] = field(default_factory=dict)
     """Offset that the next fetched record must have."""
     gap_seen: dict[str, int] = field(default_factory=dict)

@@ -34,6 +34,13 @@ TRANSIENT: tuple[type[BaseException], ...] = (
 )
 
 
+def is_transient(error: BaseException) -> bool:
+    """Whether waiting may mend it. asyncpg's complaints about an argument may be of kind ``InterfaceError``, too, but are
+    for good; those are ``ValueError``.
+    """
+    return isinstance(error, TRANSIENT) and not isinstance(error, ValueError)
+
+
 async def connect(settings: ServiceSettings, schema: str) -> Connection:
     """A connection that acts as ``deskline_<schema>`` in that schema; raises ``TransientError`` while there is none."""
     timeout_ms = str(int(settings.database_timeout_s * 1000))

@@ -46,6 +46,7 @@ class Counting:
     def __init__(self) -> None:
         self.fired: list[tuple[str, int, int]] = []
         self.old_waits = False
+        self.unwritable: str | None = None
 
     def fresh(self, subject: str) -> Counted:
         return Counted(seen=[])
@@ -85,8 +86,8 @@ class Counting:
             state.timer = None
         return outputs
 
-    def due(self, state: Counted) -> int | None:
-        return state.timer
+    def due(self, state: Counted) -> Any:
+        return "soon" if self.unwritable in state.seen else state.timer
 
 
 def message(number: int, conversation: str, text: str = "你好") -> tuple[bytes, bytes]:
@@ -243,6 +244,18 @@ async def test_a_record_that_cannot_be_handled_gets_a_letter_and_the_rest_goes_o
     assert letter.value == message(37, "c1", "poison")[1] or b"m-37" in letter.value
 
 
+async def test_what_the_driver_cannot_write_is_the_records_fault(bench: Bench, eventually: Any) -> None:
+    """It is not waited out as an absent database is: that would be for ever."""
+    folding = Counting()
+    folding.unwritable = "m-7"
+    async with bench.running(folding) as engine:
+        await bench.send([message(n, f"c{n}") for n in range(20)])
+        await eventually(lambda: engine.outbox.published_total >= 20, "answered and one letter")
+    assert len(await bench.replies()) == 19
+    (letter,) = await bench.replies("dead-letters.v1")
+    assert dict(letter.headers)["deskline-error"].startswith(b"DataError")
+
+
 async def test_where_everything_fails_the_process_stops_instead_of_emptying_the_topic(bench: Bench) -> None:
     folding = Counting()
     settings = bench.settings(poison_limit=5)
@@ -331,3 +344,18 @@ async def test_an_old_message_waits_until_the_other_topic_has_been_read_to_its_e
         await eventually(lambda: engine.outbox.published_total >= 1, "answered")
     (reply,) = await bench.replies()
     assert json.loads(reply.value)["data"]["routing_offset"] == 200
+
+
+async def test_many_old_messages_do_not_keep_what_they_wait_for_from_being_fetched(
+    bench: Bench, eventually: Any
+) -> None:
+    folding = Counting()
+    folding.old_waits = True
+    await bench.send([message(n, "c1") for n in range(300)])
+    for n in range(200):
+        partition = partition_of(b"c1", PARTITIONS)
+        await bench.producer.send(bench.prefix + ROUTING, key=b"c1", value=b"%d" % n, partition=partition)
+    await bench.producer.flush()
+    async with bench.running(folding, max_unit_records=10) as engine:
+        await eventually(lambda: engine.outbox.published_total >= 300, "answered")
+    assert {json.loads(reply.value)["data"]["routing_offset"] for reply in await bench.replies()} == {200}

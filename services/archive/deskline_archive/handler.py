@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from deskline.clock import DAY
 from deskline.errors import FatalError, StaleError
-from deskline.postgres import TRANSIENT
+from deskline.postgres import is_transient
 from deskline.records import ALL_TOPICS, DEAD_LETTERS, Invalid, Output, Record
 from deskline.work import Tx, Work
 from deskline_archive.metrics import Metrics
@@ -54,7 +54,7 @@ class Archive:
             raise
         except Exception as error:
             # asyncpg's complaint about a value it cannot write is a ValueError, though of a kind that else is transient.
-            if isinstance(error, TRANSIENT) and not isinstance(error, ValueError):
+            if is_transient(error):
                 raise
             raise FatalError(f"a unit cannot be stored ({type(error).__name__}): nothing is skipped") from error
 
