@@ -8,6 +8,7 @@ would do harm or nothing moves, 2 where the settings are wrong.
 
 import asyncio
 import contextlib
+import gc
 import json
 import signal
 import socket
@@ -146,6 +147,17 @@ def run(name: str, build: Build, settings: ServiceSettings | None = None, *, nee
         raise SystemExit(runner.run(_main(name, build, settings, listener, needs_config=needs_config)))
 
 
+def _tune_collector() -> None:
+    """Leave what the process begins with out of every collection, and collect more seldom than every 700 allocations.
+
+    A unit of work makes tens of thousands of objects, nearly all of them free of cycles: Python's defaults would look
+    through the cached conversations again and again, for a quarter of the CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
 def _listen(settings: ServiceSettings) -> socket.socket:
     """The HTTP socket, bound before anything else: a port that is taken is the operator's to mend."""
     family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
@@ -182,6 +194,7 @@ async def _main(
     http = asyncio.create_task(server.serve([listener]))
     work = asyncio.create_task(engine.run())
     stop = asyncio.create_task(stopping.wait())
+    _tune_collector()
     log.info("started", http=f"http://{settings.http_host}:{listener.getsockname()[1]}")
     code = 0
     try:
