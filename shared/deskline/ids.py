@@ -12,12 +12,11 @@ _ID_BYTES: Final = 16
 
 def name_id(kind: str, *parts: str | int) -> str:
     """The id of the thing of this ``kind`` that ``parts`` name, in order."""
-    named = bytearray()
+    named: list[bytes] = []
     for part in (kind, *parts):
         encoded = str(part).encode()
-        named += len(encoded).to_bytes(4, "big")
-        named += encoded
-    return blake2b(named, digest_size=_ID_BYTES).hexdigest()
+        named += (len(encoded).to_bytes(4, "big"), encoded)
+    return blake2b(b"".join(named), digest_size=_ID_BYTES).hexdigest()
 
 
 def request_id(subject: str, opener_kind: str, opener: str) -> str:

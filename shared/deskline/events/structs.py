@@ -6,6 +6,7 @@ structs, ``deskline.events.wire.encode`` checks them against the writing ones. W
 characters in ids, RFC 3339) ``checker`` compiles per type.
 """
 
+import re
 import types
 import typing
 from collections.abc import Callable
@@ -101,7 +102,15 @@ def _check_id(value: Any) -> str | None:
     return "control characters in an id" if has_control_characters(value) else None
 
 
+# Surely a time, at a third of the cost of reading it: the form that machines write, and a day that every month has.
+_SURELY: Final = re.compile(
+    r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?Z", re.ASCII
+).fullmatch
+
+
 def _check_time(value: Any) -> str | None:
+    if _SURELY(value):
+        return None
     try:
         parse_rfc3339(value)
     except ValueError as error:
