@@ -11,12 +11,12 @@ from tests.faults.world import Servers, say, seed
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[Servers]:
-    """One broker and one PostgreSQL for a module."""
+def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
+    """As many brokers as the module's ``BROKERS`` says, and a PostgreSQL, for a module."""
     with tempfile.TemporaryDirectory(prefix="deskline-faults-", ignore_cleanup_errors=True) as folder:
         # PostgreSQL runs under another account and must be able to walk in.
         Path(folder).chmod(0o711)
-        started = Servers(Path(folder)).start()
+        started = Servers(Path(folder), request.module.BROKERS).start()
         yield started
         started.stop()
 

@@ -20,6 +20,7 @@ from tests.faults.world import SERVICES, SESSION_S, Servers, World, say, total_m
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
+BROKERS = 3
 _SHARES = {"kill": 0.3, "freeze": 0.15, "rolling": 0.15, "kafka": 0.15, "postgres": 0.15, "dirt": 0.1}
 _FASTEST = 500.0
 """Records a second: what two cores carry beside everything else."""
@@ -145,21 +146,21 @@ async def _restart(world: World, service: str, number: int) -> int | None:
     return process.exit_code
 
 
-async def test_the_broker_is_restarted_and_killed(servers: Servers, run_seed: int) -> None:
+async def test_brokers_are_restarted_and_killed_one_by_one_and_all_at_once(servers: Servers, run_seed: int) -> None:
     done: list[str] = []
     async with World(servers) as world:
 
         async def restart(over: asyncio.Event) -> None:
-            for kill in (False, True):
+            for kill, nodes in ((False, (1,)), (True, (2,)), (True, servers.kafka.nodes)):
                 await asyncio.sleep(4)
-                await servers.restart_kafka(kill=kill, away_s=2)
-                done.append("killed" if kill else "restarted")
-                say(f"broker {done[-1]}")
+                await servers.restart_kafka(*nodes, kill=kill, away_s=2)
+                done.append(f"{'killed' if kill else 'restarted'} {nodes}")
+                say(f"brokers {done[-1]}")
 
-        before = servers.kafka.pids()
+        before = set(servers.kafka.pids())
         await _under_load(world, _load(run_seed, "kafka"), restart)
-        assert done == ["restarted", "killed"]
-        assert servers.kafka.pids() != before
+        assert done == ["restarted (1,)", "killed (2,)", "killed (1, 2, 3)"]
+        assert before.isdisjoint(servers.kafka.pids())
 
 
 async def test_postgres_is_restarted_fast_and_immediate(servers: Servers, run_seed: int) -> None:

@@ -16,6 +16,7 @@ from tests.faults.world import AGENTS, ONE_OF_EACH, SESSION_S, TWO_OF_EACH, Serv
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
+BROKERS = 1
 _RECORDS = 1200
 _RATE = 80.0
 _FEW = AGENTS[:4]

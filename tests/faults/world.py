@@ -58,11 +58,11 @@ def say(text: str) -> None:
 
 
 class Servers:
-    """The broker and the database of a module, and the faults that befall them."""
+    """The brokers and the database of a module, and the faults that befall them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, brokers: Literal[1, 3]) -> None:
         self.folder = folder
-        self.kafka = EmbeddedKafka(folder / "kafka", dies_with_parent=True)
+        self.kafka = EmbeddedKafka(folder / "kafka", nodes=brokers, dies_with_parent=True)
         # Durable: an immediate stop must not lose what was acknowledged, and without it the last commits are.
         self.postgres = EmbeddedPostgres(folder / "postgres", dies_with_parent=True)
 
@@ -72,11 +72,15 @@ class Servers:
         return self
 
     def stop(self) -> None:
-        self.kafka.kill_node(1)
+        for node in self.kafka.nodes:
+            self.kafka.kill_node(node)
         self.postgres.stop("immediate")
 
-    async def restart_kafka(self, *, kill: bool, away_s: float) -> None:
-        await asyncio.to_thread(self.kafka.kill_node if kill else self.kafka.stop_node, 1)
+    async def restart_kafka(self, *nodes: int, kill: bool, away_s: float) -> None:
+        """Take these nodes away, together, and bring them back."""
+        end = self.kafka.kill_node if kill else self.kafka.stop_node
+        for node in nodes:
+            await asyncio.to_thread(end, node)
         await asyncio.sleep(away_s)
         await _start(self.kafka)
 
