@@ -150,6 +150,7 @@ class Engine:
         self._wake = asyncio.Event()
         self._ends_wake = asyncio.Event()
         self._poked = False
+        self._looking = False
         self._stopping = False
         self._last_unit_at = 0.0
         self._co_partitioned: bool = getattr(consumer, "co_partitioned", True)
@@ -160,6 +161,11 @@ class Engine:
     def poke(self) -> None:
         """Ask for a unit of work although no record has come."""
         self._poked = True
+        self._wake.set()
+
+    def look(self) -> None:
+        """A unit merely to see whether there is anything: unlike ``poke`` no sign that something is left to do."""
+        self._looking = True
         self._wake.set()
 
     def stop(self) -> None:
@@ -342,8 +348,8 @@ class Engine:
             batch = await self._intake.take()
             if batch:
                 await self._consume(batch)
-            elif self._poked:
-                self._poked = False
+            elif self._poked or self._looking:
+                self._poked = self._looking = False
                 await self._unit([], {})
             await self._fire()
         # aiokafka does not yield while records are buffered: heartbeats and HTTP live on this.
@@ -354,7 +360,7 @@ class Engine:
         loop = asyncio.get_running_loop()
         waiting = sum(lane.waiting for lane in self.lanes.values() if lane.settle is None and lane.blocked is None)
         deadline = loop.time() + _IDLE_S
-        if waiting or self._poked or any(self._is_due(lane) for lane in self.lanes.values()):
+        if waiting or self._poked or self._looking or any(self._is_due(lane) for lane in self.lanes.values()):
             deadline = self._last_unit_at + self.settings.unit_interval_ms / 1000
             if waiting >= self.settings.max_unit_records // 4:
                 deadline = 0.0
@@ -518,7 +524,7 @@ class Engine:
                     await connection.add_listener(lane_store.channel(self.consumer.name), lambda *_: self.poke())
                     while not connection.is_closed():
                         await asyncio.sleep(_LOOK_S)
-                        self.poke()
+                        self.look()
                 finally:
                     connection.terminate()
             except TRANSIENT as error:

@@ -43,6 +43,7 @@ async def build(runtime: Runtime) -> Router:
         while True:
             await asyncio.sleep(_SWEEP_S)
             router.look_again()
+            runtime.look()
 
     runtime.background.extend([watch, sweep])
     return router
