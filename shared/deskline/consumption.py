@@ -490,6 +490,7 @@ class Engine:
             due=due,
             watermarks={lane.partition: lane.watermark for lane in self.lanes.values()},
             positions=positions,
+            ahead=self._intake.ahead if batch else (),
         )
 
     async def _configured(self, work: Work) -> None:

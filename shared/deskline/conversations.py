@@ -8,7 +8,9 @@ makes the cache safe.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from deskline.config.book import ConfigBook
@@ -34,6 +36,8 @@ class Context(NamedTuple):
     positions: Mapping[str, int]
     """topic → next offset to be read in this lane, after this unit."""
     lane: int
+    ahead: Mapping[str, Sequence[Event]] = MappingProxyType({})
+    """subject → events of a topic that was settled, by offset, this unit's included: what stands behind an old record."""
 
 
 class Folding(Protocol[S]):
@@ -78,7 +82,11 @@ class ConversationConsumer(Generic[S]):
         for subject, lane in work.due.items():
             events.setdefault((lane, subject), [])
         states = await self._states.load(tx.connection, events)
-        contexts = {lane: self._context(lane, work) for lane in {lane for lane, _ in events}}
+        ahead: dict[int, dict[str, list[Event]]] = defaultdict(lambda: defaultdict(list))
+        for event in work.ahead:
+            if (event.partition, event.subject) in events:
+                ahead[event.partition][event.subject].append(event)
+        contexts = {lane: self._context(lane, work, ahead[lane]) for lane in {lane for lane, _ in events}}
         # decide
         advance, due_of, fresh = self.folding.advance, self.folding.due, self.folding.fresh
         changed: list[tuple[int, str, int | None, S]] = []
@@ -97,9 +105,9 @@ class ConversationConsumer(Generic[S]):
         # apply
         await self._states.save(tx.connection, changed)
 
-    def _context(self, lane: int, work: Work) -> Context:
+    def _context(self, lane: int, work: Work, ahead: Mapping[str, Sequence[Event]]) -> Context:
         positions = {topic: work.positions[topic, lane] for topic in self.topics if (topic, lane) in work.positions}
-        return Context(work.now, work.watermarks.get(lane, 0), self.config, positions, lane)
+        return Context(work.now, work.watermarks.get(lane, 0), self.config, positions, lane, ahead)
 
     async def due(
         self, connection: Connection, watermarks: Mapping[int, int], limit: int

@@ -56,6 +56,14 @@ class Seen(msgspec.Struct):
         counted[name] = now
         return True
 
+    def knows(self, event: Event) -> bool:
+        """Whether this record, read ahead, is a duplicate of one that has counted."""
+        counted = self.topics.get(event.topic, {})
+        at = counted.get(_hash(f"id\n{event.source}\n{event.id}"))
+        if at is None and event.type in _MESSAGES:
+            at = counted.get(_hash(f"message\n{event.type}\n{event.data.message_id}"))
+        return at is not None and event.broker_at // 1000 - at <= DAY_MS
+
     def has_counted(self, topic: str, event_type: str, message_id: str) -> bool:
         """Whether a message of this type and id has counted within the last day or so."""
         return _hash(f"message\n{event_type}\n{message_id}") in self.topics.get(topic, {})

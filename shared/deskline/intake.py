@@ -11,7 +11,7 @@ the start of the broker's log is such a gap, too; one that lies behind the end m
 
 **Settling**: a record that a service wants to see only after what had been published before it on the lane's other
 topics (``settle`` of the consumer) stays at the head of its topic until these have been read to the ends that were
-asked for when it came there.
+asked for when it came there, and its own has been fetched as far as the service wants to look ahead (``ahead``).
 """
 
 import asyncio
@@ -46,6 +46,8 @@ _PENDING_UNITS: Final = 2
 _YIELD_EVERY: Final = 200
 # A lane's topic that holds so many unconsumed records is not fetched further until half of them are gone.
 _PAUSE_ABOVE: Final = 4000
+# Records of one topic and lane that are held, when a service wants to look ahead of one: below what pauses fetching.
+_LOOK_AHEAD: Final = _PAUSE_ABOVE // 2
 # Dead letters carry other records' bytes: they are archived, and never judged.
 _NOT_AN_ENVELOPE: Final = Unknown("", "", "", "", 0)
 
@@ -61,6 +63,8 @@ class Intake:
         self, settings: ServiceSettings, consumer: Consumer, kafka: AIOKafkaConsumer, ends: Ends, metrics: EngineMetrics
     ) -> None:
         self.broker_away = False
+        self.ahead: list[Event] = []
+        """For ``Work.ahead`` of what was taken last."""
         self.fetch: asyncio.Task[dict[TopicPartition, list[tuple[Record, Decoded]]]] | None = None
         self._prefix = settings.topic_prefix
         self._unit_records = settings.max_unit_records
@@ -71,7 +75,7 @@ class Intake:
         self._lanes: Mapping[str, Lane] = {}
         self._paused: set[TopicPartition] = set()
         self._stop_on_gap: bool = getattr(consumer, "on_gap", "accept") == "stop"
-        self._settle: Callable[[int, Event], bool] | None = getattr(consumer, "settle", None)
+        self._settle: Callable[[int, Event], int | None] | None = getattr(consumer, "settle", None)
 
     def hold(self, assigned: Iterable[TopicPartition]) -> None:
         """Newly assigned: nothing of them is fetched before their positions are known."""
@@ -208,6 +212,7 @@ class Intake:
         """Records for one unit: lane after lane, topics in the service's order, at most ``max_unit_records``."""
         left = self._unit_records
         batch: Batch = []
+        self.ahead = []
         for lane in self._lanes.values():
             if lane.blocked is not None or not lane.waiting:
                 continue
@@ -236,20 +241,30 @@ class Intake:
         """How many of these records may be consumed now."""
         assert self._settle is not None
         now = now_us()
-        first = next((i for i, r in enumerate(results) if isinstance(r, Event) and self._settle(now, r)), None)
+        upto = [self._settle(now, result) if isinstance(result, Event) else None for result in results]
+        first = next((index for index, instant in enumerate(upto) if instant is not None), None)
         if first is None:
             return len(results)
         after = dict(lane.positions)
         for record in taken:
             after[record.topic] = record.offset + 1
         if lane.settle is None:
-            others = [other for other in lane.topics if other != topic]
-            _, ends = await self._ends.ask([(other, lane.partition) for other in others])
-            lane.settle = {other: ends[other, lane.partition] for other in others}
-        if all(after[other] >= end for other, end in lane.settle.items()):
+            _, ends = await self._ends.ask([(other, lane.partition) for other in lane.topics])
+            lane.settle = {other: ends[other, lane.partition] for other in lane.topics}
+        if any(after[other] < end for other, end in lane.settle.items() if other != topic):
+            return first
+        pending = lane.pending[topic]
+        keep = len(results)
+        if lane.expected[topic] < lane.settle[topic]:
+            held_upto = pending[-1][0].broker_at
+            keep = next((i for i, instant in enumerate(upto) if instant is not None and instant >= held_upto), keep)
+            if len(pending) >= _LOOK_AHEAD:
+                # So many in so short a time: half of them must do.
+                keep = max(keep, min(len(results), len(pending) - _LOOK_AHEAD // 2))
+        if keep > first:
             lane.settle = None
-            return len(results)
-        return first
+            self.ahead += [result for _, result in pending if isinstance(result, Event)]
+        return keep
 
     # --- flow --------------------------------------------------------------------------------------------------------
 

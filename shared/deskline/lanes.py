@@ -32,7 +32,7 @@ class Lane:
     gap_seen: dict[str, int] = field(default_factory=dict)
     """Offset at which a gap was seen once; seen again after seeking back, the broker really has nothing there."""
     settle: dict[str, int] | None = None
-    """Ends that the other topics must reach before the record at the head may be consumed."""
+    """Ends that the topics must reach before the record at the head may be consumed; its own need only be held so far."""
     ends: dict[str, tuple[int, int]] = field(default_factory=dict)
     """topic → (instant asked, µs; end offset)."""
     marks: dict[str, int] = field(default_factory=dict)
@@ -85,12 +85,6 @@ class Lane:
     @property
     def lag(self) -> int:
         return sum(max(0, end - self.positions[topic]) for topic, (_, end) in self.ends.items())
-
-    def settled(self) -> bool:
-        """The ends named by ``settle`` have been read (what is pending below them counts as soon as it is taken)."""
-        if self.settle is None:
-            return False
-        return all(self.positions[topic] >= end for topic, end in self.settle.items())
 
 
 def lane_key(topics: Sequence[str], partition: int, *, co_partitioned: bool) -> str:

@@ -38,6 +38,8 @@ class Work:
     """lane → watermark (µs) up to which everything has been read *before or in* this unit."""
     positions: Mapping[tuple[str, int], int] = field(default_factory=dict)
     """(topic, partition) → next offset to be read after this unit, for the lanes of this instance."""
+    ahead: Sequence[Event] = ()
+    """Where an event of this unit had to be settled: what is held of its topic and lane, this unit's included."""
 
 
 class Tx(Protocol):
@@ -63,8 +65,9 @@ class Consumer(Protocol):
     topics: tuple[str, ...]
     """Topics it reads, in processing order within a lane. Optional attributes: ``co_partitioned`` (False: every topic
     partition is a lane of its own), ``on_gap`` ("stop": an offset gap stops the lane), ``shared_outbox`` (True: any
-    instance may emit for any lane), ``settle(now, event)`` (True: this event waits until the lane's other topics have
-    been read to the ends that the broker names at that moment)."""
+    instance may emit for any lane), ``settle(now, event)`` (an instant, µs: this event waits until the lane's other
+    topics have been read to the ends that the broker names at that moment, and its own is held up to that broker
+    timestamp or to its end; None: it need not)."""
 
     async def process(self, tx: Tx, work: Work) -> None: ...
 

@@ -253,6 +253,11 @@ async def test_one_that_comes_back_late_answers_nobody_whom_the_router_has_queue
         said("c-3", at, "m-3", "发货"),
         said("c-4", long_ago, "m-4", "发货"),
         said("c-5", long_ago, "m-5", "我要转人工"),
+        # Within its patience somebody took care of it, so there was no silence.
+        said("c-6", at, "m-6", "发货"),
+        said("c-7", at, "m-7", "发货"),
+        wrote("c-6", at + SECOND, "s-6"),
+        gateway("conversation.closed.v1", "c-7", at + SECOND, "x-7", resolved=True),
     ])  # fmt: skip
     await eventually(lambda: now_us() > at + 4 * SECOND, "patience has run out", PATIENCE_S)
     # The router met the silence of the first; five hundred records of others stand before its queued.
@@ -267,4 +272,6 @@ async def test_one_that_comes_back_late_answers_nobody_whom_the_router_has_queue
         "m-3": "issued shipping",
         "m-4": "requested no_match",
         "m-5": "issued human + requested asked_for_human",
+        "m-6": "ignored superseded",
+        "m-7": "ignored superseded",
     }

@@ -46,13 +46,16 @@ class Counting:
     def __init__(self) -> None:
         self.fired: list[tuple[str, int, int]] = []
         self.old_waits = False
+        self.look_ahead = 0
+        self.behind: dict[str, list[str]] = {}
+        """message → what stood behind it when it was decided, where one was settled."""
         self.unwritable: str | None = None
 
     def fresh(self, subject: str) -> Counted:
         return Counted(seen=[])
 
-    def settle(self, now: int, event: Event) -> bool:
-        return self.old_waits and event.topic == CONVERSATIONS
+    def settle(self, now: int, event: Event) -> int | None:
+        return event.broker_at + self.look_ahead if self.old_waits and event.topic == CONVERSATIONS else None
 
     def advance(self, subject: str, state: Counted, events: Sequence[Event], context: Context) -> list[Output]:
         outputs = []
@@ -62,6 +65,9 @@ class Counting:
             if event.data.text == "poison":
                 raise ValueError("cannot")
             state.seen.append(event.data.message_id)
+            self.behind[event.data.message_id] = [
+                other.data.message_id for other in context.ahead.get(subject, ()) if other.offset > event.offset
+            ]
             state.timer = event.broker_at + SECOND
             data = wire.new(
                 MessageIgnored,
@@ -359,3 +365,15 @@ async def test_many_old_messages_do_not_keep_what_they_wait_for_from_being_fetch
     async with bench.running(folding, max_unit_records=10) as engine:
         await eventually(lambda: engine.outbox.published_total >= 300, "answered")
     assert {json.loads(reply.value)["data"]["routing_offset"] for reply in await bench.replies()} == {200}
+
+
+async def test_what_stands_behind_an_old_message_within_its_time_is_known_when_it_is_decided(
+    bench: Bench, eventually: Any
+) -> None:
+    folding = Counting()
+    folding.old_waits, folding.look_ahead = True, 60 * SECOND
+    await bench.send([message(n, "c1") for n in range(100)])
+    async with bench.running(folding, max_unit_records=7) as engine:
+        await eventually(lambda: engine.outbox.published_total >= 100, "answered")
+    for n in range(100):
+        assert folding.behind[f"m-{n}"] == [f"m-{later}" for later in range(n + 1, 100)]

@@ -235,21 +235,48 @@ def test_a_repetition_keeps_the_skills_of_its_rule(log, service):
 @pytest.mark.parametrize(("now", "old"), [(13, False), (13.000001, True)])
 def test_a_message_is_old_when_its_broker_timestamp_is_longer_ago_than_the_patience(log, service, now, old):
     message = log.says(10, "发货", "m-1")
-    assert service.autoreply.settle(us(now), message) is old
+    assert service.autoreply.settle(us(now), message) == (us(13) if old else None)
     silence = log.queued(13, opened_by("m-1"), since=10, cause="no_autoreply")
     # A request that its silence opened supersedes an old one; one that is not old is answered in the open request.
     assert service.answer(silence, message, now=now) == ("ignored superseded" if old else "reply shipping")
 
 
 def test_only_messages_wait_for_routing_to_be_read(log, service):
-    assert not service.autoreply.settle(us(100), log.closes(0))
-    assert not service.autoreply.settle(us(100), log.writes(0))
+    assert service.autoreply.settle(us(100), log.closes(0)) is None
+    assert service.autoreply.settle(us(100), log.writes(0)) is None
+
+
+@pytest.mark.parametrize(
+    ("behind", "outcome"),
+    [
+        pytest.param(lambda log: log.writes(12), "ignored superseded", id="an agent wrote"),
+        pytest.param(lambda log: log.writes(9, broker=12, to="m-1"), "ignored superseded", id="an answer to it"),
+        pytest.param(lambda log: log.writes(9, broker=12), "reply shipping", id="an agent wrote before it"),
+        pytest.param(lambda log: log.writes(12, broker=13.001), "reply shipping", id="after its patience"),
+        pytest.param(lambda log: log.writes(12, kind="bot"), "reply shipping", id="a bot wrote"),
+        pytest.param(lambda log: log.closes(10, broker=12), "ignored superseded", id="closed at its instant"),
+        pytest.param(lambda log: log.closes(9, broker=12), "reply shipping", id="closed before it"),
+    ],
+)
+def test_what_stands_behind_an_old_message_within_its_patience_supersedes_it(log, service, behind, outcome):
+    message = log.says(10, "发货", "m-1")
+    ahead = [message, behind(log)]
+    assert service.answer(message, now=20, ahead=ahead) == outcome
+    assert Service().answer(message, now=12.5, ahead=ahead) == "reply shipping"  # not old
+
+
+def test_a_duplicate_behind_an_old_message_supersedes_nothing(log, service):
+    first = log.writes(5)
+    service.unit(log.says(1, "在吗", "m-0"), first, log.closes(6))
+    message = log.says(10, "发货", "m-1")
+    again = first._replace(offset=message.offset + 1, at=us(11), broker_at=us(11))
+    assert service.answer(message, now=20, ahead=[again]) == "reply shipping"
 
 
 def test_patience_is_the_shops(log):
     service = Service(book(limits=LimitsDocument(patience_s=10)))
-    assert not service.autoreply.settle(us(20), log.says(10))
-    assert service.autoreply.settle(us(20.000001), log.says(10))
+    assert service.autoreply.settle(us(20), log.says(10)) is None
+    assert service.autoreply.settle(us(20.000001), log.says(10)) == us(20)
 
 
 @pytest.mark.parametrize(

@@ -73,15 +73,17 @@ class Autoreply:
         """Nothing happens by time alone: silence is the router's to judge."""
         return None
 
-    def settle(self, now: int, event: Event) -> bool:
-        """Whether this record must wait until routing.v1 of its lane has been read to its end (contract §4, *Silence*).
+    def settle(self, now: int, event: Event) -> int | None:
+        """Whether this record must wait until routing.v1 of its lane has been read to its end (contract §4, *Silence*),
+        and up to which broker timestamp its own topic must be held then: to the end of its patience. What was written
+        later than that met a request, of which routing.v1 tells.
 
         ``now`` is that of the unit that would decide it.
         """
         if event.type != RECEIVED:
-            return False
-        durations = self._versions.durations(event.data.shop_id, event.at, event.broker_at)
-        return max(now, event.at) - event.broker_at > durations.limits.patience
+            return None
+        patience = self._versions.durations(event.data.shop_id, event.at, event.broker_at).limits.patience
+        return event.broker_at + patience if max(now, event.at) - event.broker_at > patience else None
 
     def advance(self, subject: str, state: State, events: Sequence[Event], context: Context) -> list[Output]:
         outputs: list[Output] = []
@@ -121,6 +123,9 @@ class Autoreply:
         durations = self._versions.durations(shop, at, broker_at)
         text = fold(data.text)
         turn, written = facts.arrive(history, data.message_id, at, facts.digest(text))
+        behind = context.ahead.get(subject)
+        if behind and not written:
+            written = _taken_care_of(state.seen, event, behind, broker_at + durations.limits.patience)
         asked = Asked(
             text=text,
             is_open=rules.needs_hours and self._versions.is_open(shop, at, broker_at),
@@ -219,6 +224,20 @@ class _Telling:
             rule_id=None if would is None or isinstance(would, Ignored) else would.rule_id,
             rules_version=self.common["rules_version"],
         )
+
+
+def _taken_care_of(seen: Seen, message: Event, behind: Sequence[Event], upto: int) -> bool:
+    """Whether an agent wrote, or somebody closed, later than ``message`` and within its patience; read ahead of it."""
+    for event in behind:
+        if event.offset <= message.offset or event.broker_at > upto or seen.knows(event):
+            continue
+        if event.type == "conversation.closed.v1" and event.at >= message.at:
+            return True
+        if event.type == "message.sent.v1" and event.data.author.kind == "agent":
+            later = event.at > message.at or event.data.in_reply_to == message.data.message_id
+            if later:
+                return True
+    return False
 
 
 def _follow_conversation(history: History, event: Event) -> None:

@@ -45,7 +45,7 @@ class Message(NamedTuple):
     turn: Turn
     broker_at: int
     written: bool
-    """An agent has written since, as far as conversations.v1 stands before the message."""
+    """An agent has written since: before the message in conversations.v1, or behind it within its patience (a close, too)."""
     asked: Asked
 
 
