@@ -119,8 +119,15 @@ def _forgotten(view: View, conversation: Conversation, requests: list[Request]) 
         for event in conversation.of(REPLIES, "handover.requested", "message.ignored")
         if event.data["reason"] in ("human_owned", "waiting", "shadow") or event.type == "handover.requested.v1"
     }
+    refused = [
+        event.broker_at
+        for event in conversation.of(ROUTING, "conversation.released")
+        if event.data["reason"] == "queue_full"
+    ]
     for message in conversation.of(CONVERSATIONS, "message.received"):
         waits = message.data["message_id"] in waiting and message.broker_at <= last.broker_at
+        if any(at >= message.broker_at for at in refused):
+            continue  # It may have been that message's own request: one message opens one.
         if waits and not _closed_at_or_after(conversation, message.at):
             yield Violation(
                 "4a", "forgotten", f"message {message.data['message_id']} waits without request", last.where

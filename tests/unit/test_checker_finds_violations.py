@@ -284,3 +284,26 @@ def test_who_takes_an_offer_that_a_close_has_ended_owns_nothing() -> None:
     assert "reply_over_an_agents_head" not in world.judge().codes()
     world.drop(world.find("conversation.closed.v1", 2))
     assert "reply_over_an_agents_head" in world.judge().codes()
+
+
+def test_the_reason_of_a_cancelling_may_be_the_one_that_was_read_first() -> None:
+    world = busy_world()
+    world.handover(world.message("c6", "m1", 900), 901)
+    request = name("request", "c6")
+    world.queued("c6", request, 901.1, since=900)
+    world.ends("conversation.released.v1", "c6", request, 901.2, reason="queue_full")
+    world.gateway("conversation.closed.v1", "c6", 905, resolved=False)
+    world.clock("sla.cancelled.v1", "c6", "agent_response", 906, started=900.0, target=180.0, reason="closed")
+    assert "last_word_terms" not in world.judge().codes()
+    world.drop(world.find("conversation.closed.v1", 2))
+    assert "last_word_terms" in world.judge().codes()
+
+
+def test_who_was_refused_by_a_full_queue_is_not_forgotten() -> None:
+    world = busy_world()
+    forgotten_customer(world)
+    assert "forgotten" in world.judge().codes()
+    refused = name("request", "c7", "refused")
+    world.queued("c7", refused, 1101.0, since=1100)
+    world.ends("conversation.released.v1", "c7", refused, 1101.05, reason="queue_full")
+    assert "forgotten" not in world.judge().codes()
