@@ -44,7 +44,7 @@ class ServiceSettings(BaseSettings):
     """Kafka's: a member silent for so long loses its partitions. Above the longest pause of a healthy process."""
     max_unit_records: Annotated[int, Field(ge=1, le=20_000)] = 2000
     """Records in one transaction when behind: more gains nothing measurable, less costs throughput."""
-    unit_interval_ms: Annotated[float, Field(ge=0, le=1000)] = 8.0
+    unit_interval_ms: Annotated[float, Field(ge=0, le=1000)] = 16.0
     """Between the starts of two small units: what gathers meanwhile shares one transaction."""
     database_timeout_s: Annotated[float, Field(gt=0, le=60)] = 5.0
     """Locks, statements and idle transactions: a frozen owner must not hold a lane for longer."""
