@@ -212,12 +212,8 @@ async def services(figures: Figures, names: Sequence[str], messages: int) -> Non
                 f"drain_{name}",
                 rate,
                 "records/s",
-                baseline=beside.faststream,
                 floor=_DRAIN_FLOOR,
-                others=max(drained.others, beside.others),
-                raw=round(beside.raw),
-                of_raw=round(rate / beside.raw, 3),
-                records=drained.records,
+                **_against(beside, drained, rate),
                 peak_mb=drained.peak_mb[name],
                 cpu_per_s=round(drained.cpu[name] / drained.seconds, 2),
                 records_per_cpu_s=round(drained.records / max(drained.cpu[name], 0.01)),
@@ -247,6 +243,17 @@ async def _beside(stack: Stack, messages: int) -> _Beside:
     return _Beside(raw["messages"] / raw["seconds"], plain["messages"] / plain["seconds"], cpu.others())
 
 
+def _against(beside: _Beside, drained: Drained, rate: float) -> dict[str, Any]:
+    """What every line of a drain says of its baselines."""
+    return {
+        "baseline": beside.faststream,
+        "others": max(drained.others, beside.others),
+        "raw": round(beside.raw),
+        "of_raw": round(rate / beside.raw, 3),
+        "records": drained.records,
+    }
+
+
 async def pipeline(figures: Figures, messages: int) -> None:
     """All four at once on one backlog: messages of conversations.v1 a second, end to end."""
     async with bench_stack({}) as stack:
@@ -258,12 +265,8 @@ async def pipeline(figures: Figures, messages: int) -> None:
             "drain_pipeline",
             rate,
             "messages/s",
-            baseline=beside.faststream,
             floor=_PIPELINE_FLOOR,
-            others=max(drained.others, beside.others),
-            raw=round(beside.raw),
-            of_raw=round(rate / beside.raw, 3),
-            records=drained.records,
+            **_against(beside, drained, rate),
             **{f"{name}_peak_mb": drained.peak_mb[name] for name in ORDER},
             **{f"{name}_us": round(drained.cpu[name] / messages * 1e6, 1) for name in (*ORDER, "postgres", "kafka")},
         )

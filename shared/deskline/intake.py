@@ -46,7 +46,8 @@ _PENDING_UNITS: Final = 2
 _YIELD_EVERY: Final = 200
 # A lane's topic that holds so many unconsumed records is not fetched further until half of them are gone.
 _PAUSE_ABOVE: Final = 4000
-# Records of one topic and lane that are held, when a service wants to look ahead of one: below what pauses fetching.
+# Records of one topic and lane that are held, when a service wants to look ahead of one. A paused partition is fetched
+# again only below that: to want more would be to wait for ever.
 _LOOK_AHEAD: Final = _PAUSE_ABOVE // 2
 # Dead letters carry other records' bytes: they are archived, and never judged.
 _NOT_AN_ENVELOPE: Final = Unknown("", "", "", "", 0)
@@ -283,7 +284,7 @@ class Intake:
             self._paused.add(tp)
 
     def _resume(self, lane: Lane, topic: str, pending: deque[tuple[Record, Decoded]]) -> None:
-        if self._paused and len(pending) < _PAUSE_ABOVE // 2:
+        if self._paused and len(pending) < _LOOK_AHEAD:
             tp = self._tp(topic, lane.partition)
             if tp in self._paused:
                 self._paused.discard(tp)

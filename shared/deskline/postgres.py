@@ -35,8 +35,8 @@ TRANSIENT: tuple[type[BaseException], ...] = (
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether waiting may mend it. asyncpg's complaints about an argument may be of kind ``InterfaceError``, too, but are
-    for good; those are ``ValueError``.
+    """Whether waiting may mend it. Those of asyncpg's ``InterfaceError`` that are a ``ValueError``, too, are about what
+    they were given, for good.
     """
     return isinstance(error, TRANSIENT) and not isinstance(error, ValueError)
 

@@ -153,7 +153,7 @@ def run(name: str, build: Build, settings: ServiceSettings | None = None, *, nee
 
 
 def _tune_collector() -> None:
-    """Leave what the process begins with out of every collection, and collect more seldom than every 700 allocations.
+    """Leave what the process begins with out of every collection, and collect more seldom than by default.
 
     A unit of work makes tens of thousands of objects, nearly all of them free of cycles: Python's defaults would look
     through the cached conversations again and again, for a quarter of the CPU.

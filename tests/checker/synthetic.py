@@ -341,7 +341,12 @@ class World:
         if change is not None:
             self.edit(len(self.records) - 1, change)
 
-    def judge(self, **options: Any) -> Report:
+    def log(self) -> Log:
         order = sorted(self.records, key=lambda record: (record.topic, record.offset))
-        log = Log(order, self.archived(order))
-        return check(log, Settings(end_at=T0 + round(self.end * SECOND), **options))
+        return Log(order, self.archived(order))
+
+    def settings(self, **options: Any) -> Settings:
+        return Settings(end_at=T0 + round(self.end * SECOND), **options)
+
+    def judge(self, **options: Any) -> Report:
+        return check(self.log(), self.settings(**options))

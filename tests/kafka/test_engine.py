@@ -377,3 +377,13 @@ async def test_what_stands_behind_an_old_message_within_its_time_is_known_when_i
         await eventually(lambda: engine.outbox.published_total >= 100, "answered")
     for n in range(100):
         assert folding.behind[f"m-{n}"] == [f"m-{later}" for later in range(n + 1, 100)]
+
+
+async def test_to_look_for_something_is_no_sign_of_being_behind(bench: Bench, eventually: Any) -> None:
+    async with bench.running(Counting()) as engine:
+        await eventually(lambda: engine.caught_up, "caught up")
+        engine.look()
+        assert engine.caught_up
+        engine.poke()
+        assert not engine.caught_up
+        await eventually(lambda: engine.caught_up, "caught up again")

@@ -216,7 +216,7 @@ def configuration(folder, mark):
 async def watched():
     # Not under pytest's folder: as root, PostgreSQL runs under another account and must pass through.
     folder = Path(tempfile.mkdtemp(prefix="deskline-logs-"))
-    folder.chmod(0o711)  # noqa: ASYNC240
+    folder.chmod(0o711)  # noqa: ASYNC240 - before anything runs that it could hold up
     mark = f"mark{secrets.token_hex(6)}"
     said = []
     options = Options(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.checker import stories
 from tests.checker.records import CONVERSATIONS, DEAD_LETTERS
 from tests.checker.synthetic import World, name, show
 
@@ -307,3 +308,13 @@ def test_who_was_refused_by_a_full_queue_is_not_forgotten() -> None:
     world.queued("c7", refused, 1101.0, since=1100)
     world.ends("conversation.released.v1", "c7", refused, 1101.05, reason="queue_full")
     assert "forgotten" not in world.judge().codes()
+
+
+def test_a_report_tells_the_conversation_of_a_violation_whole() -> None:
+    world = busy_world()
+    reply_over_anna(world)
+    violations = [one for one in world.judge().violations if one.code == "reply_over_an_agents_head"]
+    lines = stories(world.log(), world.settings(), violations).splitlines()
+    assert lines[0] == str(violations[0])
+    assert sum("message.received.v1" in line for line in lines) == 2
+    assert all(kind in "\n".join(lines) for kind in ("handover.requested.v1", "conversation.closed.v1", "sla.met.v1"))

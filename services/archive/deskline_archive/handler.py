@@ -53,7 +53,6 @@ class Archive:
         except (StaleError, FatalError):
             raise
         except Exception as error:
-            # asyncpg's complaint about a value it cannot write is a ValueError, though of a kind that else is transient.
             if is_transient(error):
                 raise
             raise FatalError(f"a unit cannot be stored ({type(error).__name__}): nothing is skipped") from error

@@ -19,7 +19,8 @@ written still keeps the robot quiet. A message ignored for an owner who is gone 
 
 After a stop. A message whose broker timestamp is older than ``patience_s`` waits until routing.v1 of its partition has been
 read to the end (``Autoreply.settle``). By then the router has met its silence: where a request came of that, or an agent wrote or
-somebody closed within that patience, it is ``superseded``, so nobody is answered twice. Later than ``reply_max_age_s`` a person sees the message instead of an answer that comes too late.
+somebody closed within that patience, it is ``superseded``, so nobody is answered twice. Later than ``reply_max_age_s`` a person
+sees the message instead of an answer that comes too late.
 
 On failure. A unit of work is decided and published as a whole or not at all, and a redone one gives the same ids. A message whose
 handling fails for good gets a ``failed`` dead letter, which counts as silence; those behind it go on.

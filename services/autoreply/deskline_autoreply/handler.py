@@ -125,7 +125,8 @@ class Autoreply:
         turn, written = facts.arrive(history, data.message_id, at, facts.digest(text))
         behind = context.ahead.get(subject)
         if behind and not written:
-            written = _taken_care_of(state.seen, event, behind, broker_at + durations.limits.patience)
+            news = [other for other in behind if other.offset > event.offset and not state.seen.knows(other)]
+            written = facts.taken_care_of(event, news, broker_at + durations.limits.patience)
         asked = Asked(
             text=text,
             is_open=rules.needs_hours and self._versions.is_open(shop, at, broker_at),
@@ -224,20 +225,6 @@ class _Telling:
             rule_id=None if would is None or isinstance(would, Ignored) else would.rule_id,
             rules_version=self.common["rules_version"],
         )
-
-
-def _taken_care_of(seen: Seen, message: Event, behind: Sequence[Event], upto: int) -> bool:
-    """Whether an agent wrote, or somebody closed, later than ``message`` and within its patience; read ahead of it."""
-    for event in behind:
-        if event.offset <= message.offset or event.broker_at > upto or seen.knows(event):
-            continue
-        if event.type == "conversation.closed.v1" and event.at >= message.at:
-            return True
-        if event.type == "message.sent.v1" and event.data.author.kind == "agent":
-            later = event.at > message.at or event.data.in_reply_to == message.data.message_id
-            if later:
-                return True
-    return False
 
 
 def _follow_conversation(history: History, event: Event) -> None:

@@ -10,7 +10,7 @@ cooldown). Of what a conversation piles up while open, the newest are kept: see 
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -24,6 +24,11 @@ from deskline_autoreply.model import (
     HandedOver,
     Ignored,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from deskline.records import Event
 
 # A turn is of use for ``REPEATED_US``; messages come late by seconds, so ten minutes more lose nothing.
 _KEPT_US: Final = REPEATED_US + 600 * SECOND
@@ -122,6 +127,20 @@ def arrive(history: History, message_id: str, at: int, text_digest: int) -> tupl
         history.answered_until = max(history.answered_until, at)
     written = named or at < history.answered_until
     return Turn(message_id, at, text_digest, ANSWERED if written else 0), written
+
+
+def taken_care_of(message: Event, behind: Iterable[Event], upto: int) -> bool:
+    """Whether in ``behind``, up to that broker timestamp, an agent wrote or somebody closed, later than ``message``."""
+    for event in behind:
+        if event.broker_at > upto:
+            continue
+        if event.type == "conversation.closed.v1" and event.at >= message.at:
+            return True
+        if event.type == "message.sent.v1" and event.data.author.kind == "agent":
+            answers = event.data.in_reply_to == message.data.message_id
+            if answers or event.at > message.at:
+                return True
+    return False
 
 
 def remember(history: History, turn: Turn, decision: Decision, time: int) -> None:
