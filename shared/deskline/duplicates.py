@@ -41,32 +41,39 @@ class Seen(msgspec.Struct):
             counted = self.topics[topic] = {}
         else:
             _forget(counted, now)
-        name = _hash(f"id\n{event.source}\n{event.id}")
-        at = counted.get(name)
-        if at is not None and now - at <= DAY_MS:
+        names = _names(event)
+        if _counts_still(counted, names, now):
             return False
-        if event.type in _MESSAGES:
-            message = _hash(f"message\n{event.type}\n{event.data.message_id}")
-            at = counted.get(message)
-            if at is not None and now - at <= DAY_MS:
-                return False
-            counted.pop(message, None)  # so that it moves to the young end
-            counted[message] = now
-        counted.pop(name, None)
-        counted[name] = now
+        for name in names:
+            counted.pop(name, None)  # so that it moves to the young end
+            counted[name] = now
         return True
 
     def knows(self, event: Event) -> bool:
         """Whether this record, read ahead, is a duplicate of one that has counted."""
-        counted = self.topics.get(event.topic, {})
-        at = counted.get(_hash(f"id\n{event.source}\n{event.id}"))
-        if at is None and event.type in _MESSAGES:
-            at = counted.get(_hash(f"message\n{event.type}\n{event.data.message_id}"))
-        return at is not None and event.broker_at // 1000 - at <= DAY_MS
+        return _counts_still(self.topics.get(event.topic, {}), _names(event), event.broker_at // 1000)
 
     def has_counted(self, topic: str, event_type: str, message_id: str) -> bool:
         """Whether a message of this type and id has counted within the last day or so."""
-        return _hash(f"message\n{event_type}\n{message_id}") in self.topics.get(topic, {})
+        return _message(event_type, message_id) in self.topics.get(topic, {})
+
+
+def _names(event: Event) -> list[int]:
+    """Under which a record counts once."""
+    name = _hash(f"id\n{event.source}\n{event.id}")
+    return [_message(event.type, event.data.message_id), name] if event.type in _MESSAGES else [name]
+
+
+def _counts_still(counted: dict[int, int], names: list[int], now: int) -> bool:
+    for name in names:
+        at = counted.get(name)
+        if at is not None and now - at <= DAY_MS:
+            return True
+    return False
+
+
+def _message(event_type: str, message_id: str) -> int:
+    return _hash(f"message\n{event_type}\n{message_id}")
 
 
 def _hash(name: str) -> int:

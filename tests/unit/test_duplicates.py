@@ -92,6 +92,16 @@ def test_what_is_older_than_a_day_is_forgotten_by_the_clock_of_its_own_topic() -
     assert len(seen.topics[CONVERSATIONS]) == 200, "200 of 400 forgotten: 100 calls that add two and take four"
 
 
+def test_a_name_that_is_too_old_does_not_hide_one_that_counts() -> None:
+    seen = Seen()
+    for n in range(10):
+        assert seen.first(event(f"e-{n}"))
+    assert seen.first(event("e-new", message_id="m of e-9", at=START + DAY + SECOND))
+    again = event("e-9", at=START + DAY + 2 * SECOND)
+    assert seen.knows(again)
+    assert not seen.first(again)
+
+
 def test_it_survives_msgpack() -> None:
     seen = Seen()
     for n in range(50):
@@ -131,6 +141,7 @@ def test_it_says_what_a_list_of_all_counted_records_says(steps: list[tuple[str, 
             )
             for other in counted
         )
+        assert seen.knows(given_event) is duplicate
         assert seen.first(given_event) is not duplicate
         if not duplicate:
             counted.append(given_event)
