@@ -168,7 +168,7 @@ async def test_what_an_agent_has_goes_back_or_ends_when_he_stays_offline_and_not
         }  # fmt: skip
         for outs in found.values():
             after = time_of(outs[0]) - (gone + 2 * SECOND)
-            assert 0 <= after < 10 * SECOND, f"{after / 1000} ms after the grace"
+            assert 0 <= after < SECOND, f"{after / 1000} ms after the grace"
         await desk.send([status("bo", now_us(), "online")])
         await eventually(told(desk, 11), "taken by the other")
     assigned = [word for outs in by_conversation(await desk.told(ROUTING)).values() for word in words(outs)[2:]]
@@ -216,8 +216,7 @@ async def test_silence_opens_a_request_at_its_instant_and_a_later_answer_changes
     late_ms = [(time_of(out) - stood[out.value["subject"]] - SECOND) / 1000 for out in outs]
     print(f"silence: median {median(late_ms):.0f} ms after its instant, at most {max(late_ms):.0f} ms")
     assert min(late_ms) >= 0
-    assert median(late_ms) < 1000
-    assert max(late_ms) < 10_000
+    assert max(late_ms) < 1000
     assert {(out.data["cause"], out.data["waiting_since"]) for out in outs} == {("no_autoreply", rfc3339(at))}
 
 
@@ -258,7 +257,7 @@ async def test_a_new_version_counts_from_its_instant_on_and_is_named(configured,
     numbers = {subject: (out.data["policy_version"], out.data["capacity"]) for subject, out in assigned.items()}
     assert numbers == {"c-1": (1, 1), "c-2": (2, 2), "c-3": (3, 3)}
     for subject, since in (("c-2", more), ("c-3", skilled)):
-        assert 0 <= time_of(assigned[subject]) - since < 10 * SECOND
+        assert 0 <= time_of(assigned[subject]) - since < 2 * SECOND
     assert await rules_broken(desk, eventually) == []
 
 

@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -29,6 +28,7 @@ from deskline.clock import now_us, rfc3339
 from deskline.kafka import partition_of, producer
 from deskline.stack.http import get
 from deskline.targets import settings_of
+from deskline.topic_reader import opened
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300), pytest.mark.xdist_group("operating")]
 
@@ -222,7 +222,7 @@ async def test_a_replayed_letter_is_a_new_record_that_gets_a_letter_of_its_own(u
 
 
 async def test_a_configuration_is_in_force_from_its_instant_without_a_restart(up):
-    begun = rfc3339(now_us())
+    begun = now_us()
     pids = {name: instances[0]["pid"] for name, instances in up.stack["services"].items()}
     (up.config_dir / "_default" / "rules.yaml").write_text(RULES % "第二版")
     # Far enough that the command has started and five seconds of lead remain, on a busy machine too.
@@ -230,7 +230,9 @@ async def test_a_configuration_is_in_force_from_its_instant_without_a_restart(up
     moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(effective // 1_000_000))
     told = deskline("config", "apply", up.config_dir, "--effective-from", f"{moment}Z", "--state-dir", up.state_dir)
     assert "version 2" in told
-    published = deskline("tail", "--topic", "shops", "--since", begun, "--count", 1, "--state-dir", up.state_dir)
+    published = deskline(
+        "tail", "--topic", "shops", "--since", rfc3339(begun), "--count", 1, "--state-dir", up.state_dir
+    )
     assert "document=rules" in published
     assert "version=2" in published
 
@@ -247,29 +249,22 @@ async def test_a_configuration_is_in_force_from_its_instant_without_a_restart(up
         subjects[subject] = at
         topic, value = said(subject, at, f"m-{subject}")
         await up.send((topic, subject.encode(), value))
-    texts = await asyncio.to_thread(answers_to, subjects, up, begun)
+    texts = await answers_to(subjects, up, begun)
     assert texts == {subject: "第一版" if at < effective else "第二版" for subject, at in subjects.items()}
     assert set(texts.values()) == {"第一版", "第二版"}
     assert pids == {name: instances[0]["pid"] for name, instances in up.stack["services"].items()}
 
 
-def answers_to(subjects: Collection[str], up: Up, since: str) -> dict[str, str]:
+async def answers_to(subjects: Collection[str], up: Up, since: int) -> dict[str, str]:
     """The text that each of these was answered with, whatever else other tests have left to be answered."""
-    words = ["tail", "--topic", "replies", "--since", since, "--text", "--state-dir", str(up.state_dir)]
     texts: dict[str, str] = {}
-    with subprocess.Popen(
-        [sys.executable, "-m", "deskline", *words], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=ROOT
-    ) as tail:
-        ending = threading.Timer(60, tail.kill)
-        ending.start()
-        assert tail.stdout is not None
-        for line in tail.stdout:
-            if (answer := re.search(r"reply\.issued\.v1 (\S+) .*text='(第.版)'", line)) and answer[1] in subjects:
-                texts[answer[1]] = answer[2]
+    async with opened(up.settings()) as reader, asyncio.timeout(60):
+        async for record in reader.follow(["replies.v1"], since=since):
+            reply = json.loads(record.value)
+            if reply["type"] == "reply.issued.v1" and reply["subject"] in subjects:
+                texts[reply["subject"]] = reply["data"]["text"]
                 if len(texts) == len(subjects):
                     break
-        ending.cancel()
-        tail.kill()
     return texts
 
 
