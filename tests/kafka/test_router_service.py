@@ -95,10 +95,7 @@ def words(outs):
 
 
 def told(desk, count):
-    async def condition():
-        return await desk.count(ROUTING) >= count
-
-    return condition
+    return lambda: desk.has_told(ROUTING, count)
 
 
 def time_of(out):

@@ -224,10 +224,7 @@ async def test_an_applied_version_counts_for_clocks_that_start_from_its_instant_
 
 
 def told(desk, count):
-    async def condition():
-        return await desk.count(SLA) >= count
-
-    return condition
+    return lambda: desk.has_told(SLA, count)
 
 
 @pytest.fixture
