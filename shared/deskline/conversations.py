@@ -4,14 +4,14 @@ A service gives a state type (a ``msgspec.Struct``), ``advance`` (pure: the stat
 and a context → outputs; it changes the state it is given, which belongs to the caller) and ``due`` (the next instant, µs,
 at which ``advance`` must be called although no event came). The state is kept as one row per conversation:
 ``<schema>.conversations(subject, lane, due, body)``, and cached in memory while the lane is owned; the engine's fence
-makes the cache safe.
+makes the cache safe. What else a decision wants written (``Context.effect``) is applied in the same transaction.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from deskline.config.book import ConfigBook
 from deskline.postgres import Connection
@@ -23,6 +23,10 @@ S = TypeVar("S")
 
 # Conversations decided between two looks at the event loop: at some 30 µs each, well under ten milliseconds.
 _YIELD_EVERY: Final = 200
+
+
+def _dropped(_effect: object) -> None:
+    """Outside the engine nothing is applied."""
 
 
 class Context(NamedTuple):
@@ -38,6 +42,15 @@ class Context(NamedTuple):
     lane: int
     ahead: Mapping[str, Sequence[Event]] = MappingProxyType({})
     """subject → events of a topic that was settled, by offset, this unit's included: what stands behind an old record."""
+    effect: Callable[[object], None] = _dropped
+    """Takes a value that is to be written beside the state, in the unit's own transaction (``Effects``)."""
+
+
+class Effects(Protocol):
+    """Writes the effects of one type; what it writes commits with the states and the positions, or not at all."""
+
+    async def apply(self, connection: Connection, effects: Sequence[Any]) -> None:
+        """In the order in which they were decided."""
 
 
 class Folding(Protocol[S]):
@@ -57,9 +70,19 @@ class Folding(Protocol[S]):
 
 
 class ConversationConsumer(Generic[S]):
-    """``deskline.work.Consumer`` for a ``Folding``: gather the states, advance them, apply."""
+    """``deskline.work.Consumer`` for a ``Folding``: gather the states, advance them, apply.
 
-    def __init__(self, folding: Folding[S], config: ConfigBook, *, cached: int = 50_000) -> None:
+    ``effects``: type of effect → who writes it. An effect of a type that nobody writes is a defect and raises.
+    """
+
+    def __init__(
+        self,
+        folding: Folding[S],
+        config: ConfigBook,
+        *,
+        cached: int = 50_000,
+        effects: Mapping[type, Effects] = MappingProxyType({}),
+    ) -> None:
         self.folding = folding
         self.name = folding.name
         self.topics = folding.topics
@@ -68,6 +91,7 @@ class ConversationConsumer(Generic[S]):
         if settle is not None:
             self.settle = settle
         self._states = StateStore(folding.state, cached)
+        self._effects = effects
 
     async def process(self, tx: Tx, work: Work) -> None:
         # gather
@@ -86,7 +110,10 @@ class ConversationConsumer(Generic[S]):
         for event in work.ahead:
             if (event.partition, event.subject) in events:
                 ahead[event.partition][event.subject].append(event)
-        contexts = {lane: self._context(lane, work, ahead[lane]) for lane in {lane for lane, _ in events}}
+        effects: list[object] = []
+        contexts = {
+            lane: self._context(lane, work, ahead[lane], effects.append) for lane in {lane for lane, _ in events}
+        }
         # decide
         advance, due_of, fresh = self.folding.advance, self.folding.due, self.folding.fresh
         changed: list[tuple[int, str, int | None, S]] = []
@@ -104,10 +131,21 @@ class ConversationConsumer(Generic[S]):
                 await asyncio.sleep(0)
         # apply
         await self._states.save(tx.connection, changed)
+        if effects:
+            await self._apply(tx.connection, effects)
 
-    def _context(self, lane: int, work: Work, ahead: Mapping[str, Sequence[Event]]) -> Context:
+    async def _apply(self, connection: Connection, effects: Sequence[object]) -> None:
+        by_type: dict[type, list[object]] = {}
+        for effect in effects:
+            by_type.setdefault(type(effect), []).append(effect)
+        for kind, those in by_type.items():
+            await self._effects[kind].apply(connection, those)
+
+    def _context(
+        self, lane: int, work: Work, ahead: Mapping[str, Sequence[Event]], effect: Callable[[object], None]
+    ) -> Context:
         positions = {topic: work.positions[topic, lane] for topic in self.topics if (topic, lane) in work.positions}
-        return Context(work.now, work.watermarks.get(lane, 0), self.config, positions, lane, ahead)
+        return Context(work.now, work.watermarks.get(lane, 0), self.config, positions, lane, ahead, effect)
 
     async def due(
         self, connection: Connection, watermarks: Mapping[int, int], limit: int
