@@ -12,8 +12,9 @@ from pydantic import SecretStr
 from deskline.clock import SECOND, now_us, parse_rfc3339
 from deskline.config import apply as applying
 from deskline.config.apply import apply_directory, events, order_of, publish_waiting, rollback
+from deskline.config.base import DEFAULT_SHOP
 from deskline.config.book import ConfigBook
-from deskline.config.documents import DEFAULT_SHOP, DOCUMENTS
+from deskline.config.documents import DOCUMENTS
 from deskline.config.loading import ConfigurationError, load_directory
 from deskline.config.planning import numbered, plan_directory
 from deskline.config.store import ConfigStore

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from deskline.config.documents import AutoreplyRule, Handover, Reply, RuleCondition, RulesDocument
+from deskline.config.rules_document import AutoreplyRule, Handover, Reply, RuleCondition, RulesDocument
 from deskline.text import fold
 from deskline_autoreply.policy.rules import Asked, Compiled
 

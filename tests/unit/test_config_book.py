@@ -9,14 +9,7 @@ from hypothesis import strategies as st
 
 from deskline.clock import SECOND, rfc3339
 from deskline.config.book import EVENT_TYPE, ConfigBook
-from deskline.config.documents import (
-    DOCUMENTS,
-    Agent,
-    AgentsDocument,
-    Calendar,
-    CalendarsDocument,
-    Weekly,
-)
+from deskline.config.documents import DOCUMENTS, Agent, AgentsDocument, Calendar, CalendarsDocument, Weekly
 from deskline.errors import TransientError
 from deskline.events import wire
 from deskline.events.models import ConfigApplied, SurgeEntered

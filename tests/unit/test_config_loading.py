@@ -7,7 +7,8 @@ from textwrap import dedent
 
 import pytest
 
-from deskline.config.documents import DEFAULT_SHOP, DOCUMENTS, body_of
+from deskline.config.base import DEFAULT_SHOP
+from deskline.config.documents import DOCUMENTS, body_of
 from deskline.config.explain import known_keys
 from deskline.config.loading import KINDS, ConfigurationError, load_directory
 from deskline.config.yaml_source import Place, read
@@ -131,7 +132,7 @@ def test_all_mistakes_of_all_files_are_told_at_once_in_order(tmp_path):
         "_shared: ids that begin with _ are kept for _default; rename the folder",
         "a/agent.yaml: no document of the configuration has this name; did you mean agents.yaml?",
         "a/limits.yaml:1:14: queue_limit: must be at least 1, not 0",
-        "a/notes.txt: no document of the configuration has this name; the files are agents.yaml, calendars.yaml, sla.yaml, routing.yaml, limits.yaml, rules.yaml",
+        "a/notes.txt: no document of the configuration has this name; the files are agents.yaml, calendars.yaml, sla.yaml, routing.yaml, limits.yaml, rules.yaml, knowledge.yaml, sensitive.yaml",
         "a/sla.yml: rename it to sla.yaml",
         "b/limits.yaml:1:13: patience_s: must be greater than 0, not 0",
         "b/limits.yaml:2:12: reoffer_s: must be at least 0, not -1",

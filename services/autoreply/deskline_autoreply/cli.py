@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from deskline.clock import now_us, parse_rfc3339, rfc3339
+from deskline.config.base import DEFAULT_SHOP
 from deskline.config.book import ConfigBook
-from deskline.config.documents import DEFAULT_SHOP, AutoreplyRule
 from deskline.config.loading import load_directory
+from deskline.config.rules_document import AutoreplyRule
 from deskline.errors import UsageError
 from deskline.service import run
 from deskline.text import fold

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from deskline.config.book import ConfigBook
-    from deskline.config.documents import Reply
+    from deskline.config.rules_document import Reply
     from deskline.conversations import Context
 
 log = structlog.get_logger(__name__)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from deskline.config.documents import Handover, Reply
+    from deskline.config.rules_document import Handover, Reply
 
 SECOND: Final = 1_000_000
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar, cast
 
 from deskline.calendars import Hours
-from deskline.config.documents import CalendarsDocument, LimitsDocument, RulesDocument
+from deskline.config.documents import CalendarsDocument, LimitsDocument
+from deskline.config.rules_document import RulesDocument
 from deskline_autoreply.policy.border import Limits
 from deskline_autoreply.policy.rules import Compiled
 

@@ -19,8 +19,9 @@ from typing import Final
 from pydantic import ValidationError
 
 from deskline.clock import SECOND, now_us, rfc3339
+from deskline.config.base import DEFAULT_SHOP, Document, DocumentKind
 from deskline.config.book import EVENT_TYPE
-from deskline.config.documents import DEFAULT_SHOP, DOCUMENTS, Document, DocumentKind, body_of
+from deskline.config.documents import DOCUMENTS, body_of
 from deskline.config.explain import findings
 from deskline.config.loading import KINDS, Configuration, ConfigurationError, Problem, check_together, load_directory
 from deskline.config.planning import Change, Stored, numbered, plan_directory, plan_shop

@@ -29,19 +29,17 @@ from pydantic import ValidationError
 
 from deskline.calendars import Hours
 from deskline.clock import SECOND, from_datetime, parse_rfc3339
+from deskline.config.base import DEFAULT_SHOP, Document, DocumentKind
 from deskline.config.documents import (
-    DEFAULT_SHOP,
     DOCUMENTS,
     Agent,
     AgentsDocument,
     CalendarsDocument,
-    Document,
-    DocumentKind,
     LimitsDocument,
     RoutingDocument,
-    RulesDocument,
     SlaDocument,
 )
+from deskline.config.rules_document import RulesDocument
 from deskline.errors import TransientError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import typer
 from deskline.clock import now_us, parse_rfc3339
 from deskline.config import schemas
 from deskline.config.apply import apply_directory, bodies_of, parse, publish_waiting, rollback
-from deskline.config.documents import DEFAULT_SHOP, DocumentKind
+from deskline.config.base import DEFAULT_SHOP, DocumentKind
 from deskline.config.loading import KINDS, ConfigurationError, load_directory
 from deskline.config.planning import Change, plan_directory
 from deskline.config.rendering import difference

@@ -7,58 +7,25 @@ contract §1 here already: no control characters in names, no list over 64 where
 
 import json
 import re
-from collections.abc import Iterable
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from deskline.text import fold
-
-
-def _check_name(text: str) -> str:
-    if any(ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0 for character in text):
-        raise ValueError("control characters (tabs and line breaks among them) cannot stand in a name")
-    if text != text.strip():
-        raise ValueError(f"{text!r} begins or ends with a blank; remove it")
-    return text
-
-
-Name = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_check_name)]
-Names = Annotated[tuple[Name, ...], Field(min_length=1)]
-"""A condition that lists nothing would match nothing: leave it out instead."""
-Seconds = Annotated[float, Field(ge=0, le=315_576_000)]
-"""At most ten years: a longer one is a slip of units, and its timer would never come."""
-PositiveSeconds = Annotated[float, Field(gt=0, le=315_576_000)]
-Grade = Literal["trainee", "standard", "senior", "supervisor"]
-Metric = Literal[
-    "instant_reply", "agent_response", "next_response", "transfer_response", "resolution", "complaint_closure"
-]
-DocumentKind = Literal["agents", "calendars", "sla", "routing", "limits", "rules"]
-
-DEFAULT_SHOP = "_default"
-
-
-class Document(BaseModel):
-    # Docstrings of fields are their descriptions in the JSON Schemas that editors show.
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-def problem_at(message: str, *at: str | int) -> PydanticCustomError:
-    """To be raised by a validator of a whole model: the mistake stands at this path below it."""
-    # pydantic fills {…} of the template from the context; the message is data, not a template.
-    return PydanticCustomError("misplaced", "{message}", {"message": message, "at": list(at)})
-
-
-def _once(what: str, field: str, key: str, values: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for index, value in enumerate(values):
-        if value in seen:
-            raise problem_at(f"{what} {value!r} is listed twice; remove one or rename it", field, index, key)
-        seen.add(value)
-
+from deskline.config.base import (
+    Document,
+    DocumentKind,
+    Grade,
+    Metric,
+    Name,
+    Names,
+    PositiveSeconds,
+    Seconds,
+    once,
+    problem_at,
+)
+from deskline.config.rules_document import RulesDocument
 
 # --- agents -----------------------------------------------------------------------------------------------------
 
@@ -68,7 +35,7 @@ class Agent(Document):
 
     agent_id: Name
     name: str = ""
-    skills: dict[Name, Annotated[int, Field(ge=1, le=5)]] = {}
+    skills: dict[Name, Annotated[int, Field(ge=1, le=5)]] = Field(default={})
     """Skill → proficiency, 1 (learning) to 5 (expert)."""
     grade: Grade = "standard"
     languages: tuple[Name, ...] = ()
@@ -81,8 +48,8 @@ class AgentsDocument(Document):
     agents: tuple[Agent, ...] = ()
 
     @model_validator(mode="after")
-    def _agents_once(self) -> Self:
-        _once("agent", "agents", "agent_id", (agent.agent_id for agent in self.agents))
+    def _agentsonce(self) -> Self:
+        once("agent", "agents", "agent_id", (agent.agent_id for agent in self.agents))
         return self
 
 
@@ -143,7 +110,7 @@ class Calendar(Document):
     timezone: Annotated[str, AfterValidator(_check_zone)]
     weekly: Weekly = Weekly()
     holidays: tuple[date, ...] = ()
-    special_days: dict[date, tuple[Span, ...]] = {}
+    special_days: dict[date, tuple[Span, ...]] = Field(default={})
 
     @model_validator(mode="after")
     def _open_sometimes(self) -> Self:
@@ -209,8 +176,8 @@ class SlaDocument(Document):
     """Parts of the target at which a warning is told."""
 
     @model_validator(mode="after")
-    def _policies_once(self) -> Self:
-        _once("policy", "policies", "policy_id", (policy.policy_id for policy in self.policies))
+    def _policiesonce(self) -> Self:
+        once("policy", "policies", "policy_id", (policy.policy_id for policy in self.policies))
         return self
 
 
@@ -294,8 +261,8 @@ class RoutingDocument(Document):
     """First match wins. The last rule should match everything; without one the default rule stands behind."""
 
     @model_validator(mode="after")
-    def _rules_once(self) -> Self:
-        _once("rule", "rules", "rule_id", (rule.rule_id for rule in self.rules))
+    def _rulesonce(self) -> Self:
+        once("rule", "rules", "rule_id", (rule.rule_id for rule in self.rules))
         return self
 
 
@@ -312,110 +279,6 @@ class LimitsDocument(Document):
     reoffer_s: Seconds = 30
     transfer_wait_s: Seconds = 30
     queue_limit: Annotated[int, Field(ge=1)] | None = None
-
-
-# --- rules (autoreply) ------------------------------------------------------------------------------------------
-
-ReplyKind = Literal[
-    "greeting", "rule", "faq", "promotion", "off_hours", "emergency", "queue_notice", "coupon", "suggestions"
-]
-HandoverReason = Literal[
-    "no_match", "low_confidence", "rule", "complaint", "asked_for_human", "repeated_question", "sensitive", "attachment"
-]
-
-
-def _check_id(name: str) -> str:
-    if not name.isprintable():
-        raise ValueError(f"{name!r} holds characters that cannot be seen")
-    return name
-
-
-def _check_keyword(keyword: str) -> str:
-    if not fold(keyword):
-        raise ValueError(f"the keyword {keyword!r} shows nothing: it would match every message")
-    return keyword
-
-
-_RuleName = Annotated[Name, AfterValidator(_check_id)]
-_Keyword = Annotated[Name, AfterValidator(_check_keyword)]
-# An empty list would be a condition that nothing meets, or one that everything does: neither is what anybody means.
-_Keywords = Annotated[tuple[_Keyword, ...], Field(min_length=1, max_length=10_000)]
-_AnyName = Annotated[tuple[Name, ...], Field(min_length=1)]
-# Lists that travel on events hold 64 entries at most (contract §1).
-_Labels = Annotated[tuple[Name, ...], Field(max_length=64)]
-
-
-class RuleCondition(Document):
-    """All that are present must match. Keywords match on characters of the folded text (NFKC, case, blanks aside)."""
-
-    any_of: _Keywords | None = None
-    """The text contains at least one of these."""
-    all_of: _Keywords | None = None
-    none_of: _Keywords | None = None
-    exact: _Keywords | None = None
-    """The whole text is one of these."""
-    open: bool | None = None
-    """True: only in shop hours; False: only outside them."""
-    first_message: bool | None = None
-    """True: only the message that opens the conversation, or opens it again after a close; False: only others."""
-    attachment: bool | None = None
-    """True: only messages with an attachment; False: only without."""
-    tiers: _AnyName | None = None
-    """As the message states the customer's tier; a customer without one is ``regular``."""
-    channels: _AnyName | None = None
-    entry_points: _AnyName | None = None
-    languages: _AnyName | None = None
-
-
-class Reply(Document):
-    kind: ReplyKind = "rule"
-    text: Annotated[str, Field(min_length=1, max_length=20_000)]
-    entry_id: _RuleName | None = None
-
-    @model_validator(mode="after")
-    def _shows_something(self) -> Self:
-        if not fold(self.text):
-            raise ValueError("the text of this reply shows nothing")
-        return self
-
-
-class Handover(Document):
-    reason: HandoverReason = "rule"
-    skills: _Labels = ()
-    priority: Annotated[int, Field(ge=0, le=100)] = 50
-    flags: _Labels = ()
-
-
-class AutoreplyRule(Document):
-    """``reply`` alone answers; ``handover`` alone hands over; both are a holding reply and a hand-over."""
-
-    rule_id: _RuleName
-    priority: Annotated[int, Field(ge=0, le=1000)] = 100
-    """Greater is tried first; among equals the order in the file."""
-    when: RuleCondition = RuleCondition()
-    reply: Reply | None = None
-    handover: Handover | None = None
-
-    @model_validator(mode="after")
-    def _does_something(self) -> Self:
-        if self.reply is None and self.handover is None:
-            raise ValueError(f"rule {self.rule_id!r} neither replies nor hands over; give it reply, handover or both")
-        return self
-
-
-class RulesDocument(Document):
-    """What autoreply answers. The first rule whose conditions all match decides; ``fallback`` where none does."""
-
-    shadow: bool = False
-    """Replies are computed and recorded, not sent (outcome ``shadow``)."""
-    rules: tuple[AutoreplyRule, ...] = ()
-    fallback: Handover = Handover(reason="no_match")
-    """The hand-over where no rule matches."""
-
-    @model_validator(mode="after")
-    def _rules_once(self) -> Self:
-        _once("rule", "rules", "rule_id", (rule.rule_id for rule in self.rules))
-        return self
 
 
 DOCUMENTS: dict[DocumentKind, type[Document]] = {

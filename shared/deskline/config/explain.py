@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from deskline.config.documents import DOCUMENTS, DocumentKind
+from deskline.config.base import DocumentKind
+from deskline.config.documents import DOCUMENTS
 from deskline.config.yaml_source import Path
 
 

@@ -2,7 +2,8 @@
 
 ``<directory>/<shop>/<document>.yaml``; the folder ``_default`` must be there. A document that ``_default`` lacks is all
 defaults; one that another shop lacks is ``_default``'s. The directory is taken or refused as a whole: documents refer to
-each other, and half a configuration is one that nobody wrote. Hidden files and a README.md at the top are passed over;
+each other, and half a configuration is one that nobody wrote. ``knowledge.yaml`` and ``sensitive.yaml`` are parts of the
+document ``rules`` in files of their own; a shop with only such a part runs on ``_default``'s rules with it. Hidden files and a README.md at the top are passed over;
 any other name is refused, because a misspelt file would silently do nothing.
 
 What spans documents is checked here: one capacity per person in all shops, names of calendars. What is allowed but
@@ -18,25 +19,24 @@ from typing import Final, NamedTuple, cast, get_args
 
 from pydantic import ValidationError
 
+from deskline.config.base import DEFAULT_SHOP, Document, DocumentKind
 from deskline.config.documents import (
-    DEFAULT_SHOP,
     DOCUMENTS,
     AgentsDocument,
     CalendarsDocument,
-    Document,
-    DocumentKind,
     RoutingCondition,
     RoutingDocument,
-    RulesDocument,
     SlaDocument,
     body_of,
     default_document,
 )
 from deskline.config.explain import findings
-from deskline.config.yaml_source import MAX_BYTES, Path, Source, read
+from deskline.config.rules_document import PARTS, RulesDocument, inherited
+from deskline.config.yaml_source import MAX_BYTES, Mistake, Path, Place, Source, read
 from deskline.errors import UsageError
 
 KINDS: Final[tuple[DocumentKind, ...]] = get_args(DocumentKind)
+_FILES: Final[tuple[str, ...]] = (*KINDS, *PARTS)
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024 - 16 * 1024
 """A record of shops.v1 has at most 4 MiB; the envelope and the body's escapes of a JSON string need far less than the rest."""
@@ -79,11 +79,17 @@ class _Shop:
     shop_id: str
     documents: dict[DocumentKind, Document] = field(default_factory=dict)
     sources: dict[DocumentKind, Source] = field(default_factory=dict)
+    parts: dict[str, Source] = field(default_factory=dict)
+    """Fields of ``rules`` that stand in files of their own."""
 
-    def file(self, kind: DocumentKind) -> str:
-        return f"{self.shop_id}/{kind}.yaml"
+    def file(self, name: str) -> str:
+        return f"{self.shop_id}/{name}.yaml"
 
     def problem(self, kind: DocumentKind, path: Path, message: str, *, at_key: bool = False) -> Problem:
+        if kind == "rules" and path and path[0] in self.parts:
+            part = path[0]
+            line, column = self.parts[part].place(path[1:], key=at_key)
+            return Problem(self.file(part), line, column, _dotted(path[1:]), message)
         source = self.sources.get(kind)
         line, column = source.place(path, key=at_key) if source is not None else (0, 0)
         return Problem(self.file(kind), line, column, _dotted(path), message)
@@ -107,6 +113,10 @@ def load_directory(directory: FilePath) -> Configuration:
     default = by_id[DEFAULT_SHOP]
     for kind in KINDS:
         default.documents.setdefault(kind, default_document(kind))
+    rules = cast("RulesDocument", default.documents["rules"])
+    for shop in shops:
+        if "rules" in shop.documents and shop is not default:
+            shop.documents["rules"] = inherited(rules, cast("RulesDocument", shop.documents["rules"]))
     warnings = [warning for shop in shops for warning in _warnings(shop, default)]
     return Configuration({shop.shop_id: shop.documents for shop in shops}, sorted(warnings))
 
@@ -143,44 +153,64 @@ def _load_shop(folder: FilePath, problems: list[Problem]) -> _Shop:
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith("."):
             continue
-        kind = cast("DocumentKind", entry.stem)
-        if entry.suffix != ".yaml" or kind not in DOCUMENTS or not entry.is_file():
+        if entry.suffix != ".yaml" or entry.stem not in _FILES or not entry.is_file():
             problems.append(Problem(f"{folder.name}/{_printable(entry.name)}", 0, 0, "", _wrong_file(entry)))
             continue
-        problems += _load_document(shop, kind, entry)
+        source, unreadable = _read(shop, entry)
+        problems += unreadable
+        if entry.stem in PARTS:
+            shop.parts[entry.stem] = source
+        else:
+            shop.sources[cast("DocumentKind", entry.stem)] = source
+    kinds = {*shop.sources, *(("rules",) if shop.parts else ())}
+    for kind in KINDS:
+        sources = [shop.sources.get(kind), *(shop.parts.values() if kind == "rules" else ())]
+        if kind in kinds and not any(source is not None and source.mistakes for source in sources):
+            problems += _load_document(shop, kind)
     return shop
 
 
 def _wrong_file(entry: FilePath) -> str:
-    if entry.suffix in {".yml", ".json"} and entry.stem in DOCUMENTS:
+    if entry.suffix in {".yml", ".json"} and entry.stem in _FILES:
         return f"rename it to {entry.stem}.yaml"
-    close = get_close_matches(entry.name, [f"{kind}.yaml" for kind in KINDS], n=1)
-    guess = f"did you mean {close[0]}?" if close else f"the files are {', '.join(f'{kind}.yaml' for kind in KINDS)}"
+    files = [f"{stem}.yaml" for stem in _FILES]
+    close = get_close_matches(entry.name, files, n=1)
+    guess = f"did you mean {close[0]}?" if close else f"the files are {', '.join(files)}"
     return f"no document of the configuration has this name; {guess}"
 
 
-def _load_document(shop: _Shop, kind: DocumentKind, file: FilePath) -> list[Problem]:
+def _read(shop: _Shop, file: FilePath) -> tuple[Source, list[Problem]]:
     try:
         with file.open("rb") as stream:
             source = read(stream.read(MAX_BYTES + 1))
     except OSError as error:
-        return [Problem(shop.file(kind), 0, 0, "", f"cannot be read: {error.strerror}")]
-    shop.sources[kind] = source
-    if source.mistakes:
-        return [
-            Problem(shop.file(kind), *mistake.place, _dotted(mistake.path), mistake.message)
-            for mistake in source.mistakes
-        ]
-    document, problems = _validate(shop, kind, source)
+        mistake = Mistake(Place(0, 0), (), f"cannot be read: {error.strerror}")
+        source = Source(None, {}, {}, [mistake])
+    return source, [
+        Problem(shop.file(file.stem), *mistake.place, _dotted(mistake.path), mistake.message)
+        for mistake in source.mistakes
+    ]
+
+
+def _load_document(shop: _Shop, kind: DocumentKind) -> list[Problem]:
+    value = shop.sources[kind].value if kind in shop.sources else {"inherit": True}
+    if kind == "rules" and shop.parts and isinstance(value, dict):
+        for part in shop.parts:
+            if part in value:
+                message = f"{part} is given here and in {shop.file(part)}; keep one"
+                place = shop.sources[kind].place((part,), key=True)
+                return [Problem(shop.file(kind), *place, part, message)]
+        value = {**value, **{part: source.value for part, source in shop.parts.items()}}
+    document, problems = _validate(shop, kind, value)
     if document is not None:
         shop.documents[kind] = document
     return problems
 
 
-def _validate(shop: _Shop, kind: DocumentKind, source: Source) -> tuple[Document | None, list[Problem]]:
+def _validate(shop: _Shop, kind: DocumentKind, value: object) -> tuple[Document | None, list[Problem]]:
     try:
         # As JSON, because strict JSON admits what strict Python would not (dates as text, lists as tuples).
-        document = DOCUMENTS[kind].model_validate_json(_json(source.value), strict=True)
+        document = DOCUMENTS[kind].model_validate_json(_json(value), strict=True)
     except ValidationError as error:
         return None, [
             shop.problem(kind, finding.path, finding.message, at_key=finding.at_key)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
-from deskline.config.documents import DEFAULT_SHOP, DocumentKind
+from deskline.config.base import DEFAULT_SHOP, DocumentKind
 from deskline.config.loading import KINDS
 
 Bodies = Mapping[str, Mapping[DocumentKind, bytes]]

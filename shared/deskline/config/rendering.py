@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from deskline.config.documents import Document, body_of
+from deskline.config.base import Document
+from deskline.config.documents import body_of
 
 
 def as_yaml(document: Document) -> str:

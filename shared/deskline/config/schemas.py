@@ -7,7 +7,8 @@ the check knows. A file names its schema in its first line: ``# yaml-language-se
 import json
 from typing import Any
 
-from deskline.config.documents import DOCUMENTS, DocumentKind
+from deskline.config.base import DocumentKind
+from deskline.config.documents import DOCUMENTS
 
 _TITLES: dict[DocumentKind, str] = {
     "agents": "Agents of a shop",

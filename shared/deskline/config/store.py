@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Self, cast
 import asyncpg
 
 from deskline.clock import from_datetime, to_datetime
-from deskline.config.documents import DocumentKind
+from deskline.config.base import DocumentKind
 from deskline.config.planning import Change, Stored
 from deskline.errors import TransientError, UsageError
 from deskline.postgres import TRANSIENT, Connection, connect

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from deskline.clock import rfc3339
 from deskline.config.apply import Applied, parse
-from deskline.config.documents import DocumentKind
+from deskline.config.base import DocumentKind
 from deskline.config.loading import Problem
 from deskline.config.planning import Change, Stored
 from deskline.config.rendering import as_yaml

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from deskline.clock import to_datetime
-from deskline.config.documents import DEFAULT_SHOP, AgentsDocument, Document, DocumentKind, body_of
+from deskline.config.base import DEFAULT_SHOP, Document, DocumentKind
+from deskline.config.documents import AgentsDocument, body_of
 from deskline.config.loading import load_directory
 
 CHINESE_SHOP: Final = "wardrobe"

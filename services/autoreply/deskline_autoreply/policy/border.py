@@ -26,7 +26,7 @@ from deskline_autoreply.policy.history import ANSWERED, HANDED, History, Turn, w
 from deskline_autoreply.policy.standing import had_request, is_owned, request_is_open
 
 if TYPE_CHECKING:
-    from deskline.config.documents import AutoreplyRule, Handover, Reply
+    from deskline.config.rules_document import AutoreplyRule, Handover, Reply
     from deskline_autoreply.policy.requests import Requests
     from deskline_autoreply.policy.rules import Asked, Compiled
 

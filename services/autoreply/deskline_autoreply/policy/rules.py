@@ -16,7 +16,7 @@ from deskline.text import fold
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from deskline.config.documents import AutoreplyRule, Handover, RuleCondition, RulesDocument
+    from deskline.config.rules_document import AutoreplyRule, Handover, RuleCondition, RulesDocument
 
 # Where the automaton (1.1 µs a text of forty characters) begins to beat one `in` per keyword (0.05 to 0.1 µs each).
 _AUTOMATON_FROM: Final = 16
