@@ -55,5 +55,8 @@ class ServiceSettings(BaseSettings):
     poison_limit: Annotated[int, Field(ge=1)] = 50
     """Records failed for good within one minute, together with a tenth of all, that stop the process."""
 
+    shadow_retention_days: Annotated[int, Field(ge=1, le=366)] = 30
+    """Recorded decisions of rules and policies in shadow are kept so long: above the longest trial and its report."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"

@@ -205,9 +205,11 @@ class Service:
         self.config = config
         self.state: State = self.folding.fresh(SUBJECT)
         self.words: list[Word] = []
+        self.rows: list[Any] = []
+        """What is written beside the state, in order."""
 
     def unit(self, events: Sequence[Event], watermark: int, now: int | None = None) -> list[Word]:
-        context = Context(watermark if now is None else now, watermark, self.config, {}, 0)
+        context = Context(watermark if now is None else now, watermark, self.config, {}, 0, effect=self.rows.append)
         said = [_read(output) for output in self.folding.advance(SUBJECT, self.state, events, context)]
         for _ in range(1000):
             due = self.folding.due(self.state)

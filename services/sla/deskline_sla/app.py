@@ -3,17 +3,19 @@
 from deskline.clock import SECOND
 from deskline.config.book import ConfigBook
 from deskline.conversations import ConversationConsumer
+from deskline.retention import pruning
 from deskline.service import Runtime
 from deskline_sla.handler import SlaFolding
 from deskline_sla.metrics import Tally
-from deskline_sla.model import State
+from deskline_sla.model import ShadowClock, State
+from deskline_sla.store import ShadowClocks
 
 
 class SlaConsumer(ConversationConsumer[State]):
     """Counts what was told only when it is durable."""
 
     def __init__(self, folding: SlaFolding, config: ConfigBook, tally: Tally) -> None:
-        super().__init__(folding, config)
+        super().__init__(folding, config, effects={ShadowClock: ShadowClocks()})
         self._tally = tally
 
     def committed(self) -> None:
@@ -27,5 +29,6 @@ class SlaConsumer(ConversationConsumer[State]):
 
 def build(runtime: Runtime) -> SlaConsumer:
     tally = Tally(runtime.registry)
+    runtime.background.append(pruning(runtime.settings, "sla", "shadow_clocks", "started_at"))
     lateness_us = round(runtime.settings.allowed_lateness_s * SECOND)
     return SlaConsumer(SlaFolding(lateness_us, tally), runtime.config, tally)

@@ -4,6 +4,9 @@ Most records stand at the end of the fold and change no earlier step; the walk t
 costs the same in a conversation of ten messages and of ten thousand. A late record, an ignored message that had
 started a clock, the first message that fixes the shop: all is folded anew, once per unit. Both ways give the same
 clocks: that is what the property tests are about.
+
+A shop may have a candidate policy in shadow. Then the same facts are folded a second time with its targets, and both words
+on each clock are recorded (``shadow``); the live fold does not know of it.
 """
 
 from collections.abc import Sequence
@@ -13,12 +16,27 @@ from deskline.config.book import ConfigBook
 from deskline.conversations import Context
 from deskline.records import Event, Output
 from deskline_sla.metrics import Tally
-from deskline_sla.model import FOREVER, Clock, End, Fact, Ignored, Kind, Name, Reason, State, Telling, Walk
+from deskline_sla.model import (
+    FOREVER,
+    Clock,
+    End,
+    Fact,
+    Ignored,
+    Kind,
+    Name,
+    Reason,
+    Shadow,
+    Side,
+    State,
+    Telling,
+    Walk,
+)
 from deskline_sla.policy import clock as clocks
 from deskline_sla.policy import order
 from deskline_sla.policy.fold import Fold, owner_at
 from deskline_sla.policy.tell import Now, name, settle, standing, warn, withdraw
 from deskline_sla.reading import READERS, TOPICS, hashed, outcome
+from deskline_sla.shadow import Decided, rows
 from deskline_sla.telling import output
 from deskline_sla.terms import ConfiguredTerms
 
@@ -38,28 +56,25 @@ class SlaFolding:
     def __init__(self, lateness_us: int, tally: Tally | None = None) -> None:
         self.lateness_us = lateness_us
         self.tally = tally
-        self._terms: ConfiguredTerms | None = None
+        self._terms: tuple[ConfiguredTerms, ConfiguredTerms] | None = None
 
     def fresh(self, subject: str) -> State:  # noqa: ARG002
         return State()
 
     def due(self, state: State) -> int | None:
-        return state.wake if state.wake < FOREVER else None
+        wake = state.wake if state.shadow is None else min(state.wake, state.shadow.wake)
+        return wake if wake < FOREVER else None
 
     def advance(self, subject: str, state: State, events: Sequence[Event], context: Context) -> list[Output]:
         # gather
         facts, counted, refold = self._gather(state, events)
+        start = _arrange(state, facts, refold=refold)
+        terms, _ = self._policies(context.config)
         # decide
-        say: list[Telling] = []
-        fold = self._fold(state, facts, context.config, refold=refold)
-        running = fold.open_clocks()
-        horizon = context.watermark - self.lateness_us
-        if fold.walk is not state.walk:
-            state.walk = fold.walk
-            _compare_all(state, fold, running, horizon, say)
-        else:
-            _compare_changed(state, fold, running, horizon, say)
-        state.wake = self._wake(state, fold, running, context.watermark, say)
+        live = self._decide(state, state, start, terms, context.watermark)
+        if "sla" in context.config.candidates:
+            self._decide_in_shadow(subject, state, start, facts, live, context=context)
+        say = live.say
         # apply
         if not say:
             return []
@@ -68,6 +83,12 @@ class SlaFolding:
         causes = {(_TOPIC_NUMBER[event.topic], event.offset): event for event in counted}
         last = counted[-1] if counted else None
         return [output(subject, telling, _cause(telling, causes, last), context.now) for telling in say]
+
+    def _policies(self, config: ConfigBook) -> tuple[ConfiguredTerms, ConfiguredTerms]:
+        """Those in force and those in shadow."""
+        if self._terms is None or self._terms[0].book is not config:
+            self._terms = ConfiguredTerms(config), ConfiguredTerms(config, candidate=True)
+        return self._terms
 
     # --- gather -------------------------------------------------------------------------------------------------
 
@@ -98,44 +119,78 @@ class SlaFolding:
 
     # --- decide -------------------------------------------------------------------------------------------------
 
-    def _fold(self, state: State, new: list[Fact], config: ConfigBook, *, refold: bool) -> Fold:
-        terms = self._terms
-        if terms is None or terms.book is not config:
-            terms = self._terms = ConfiguredTerms(config)
-        facts = state.facts
-        start = len(facts)
-        if len(new) > 1:
-            new.sort(key=order.provisional)
-        for number, fact in enumerate(new):
-            if not order.append(facts, fact, state.orphans, refusals=state.refusals):
-                facts.extend(new[number:])
-                state.orphans = order.arrange(facts)
-                refold = True
-                break
-        fold = Fold(Walk() if refold else state.walk, facts, state.ignored, state.shop, terms)
-        fold.run(0 if refold else start)
-        return fold
+    def _decide(self, side: Side, state: State, start: int | None, terms: ConfiguredTerms, watermark: int) -> Decided:
+        """Fold the facts from ``start`` on (None: all of them, anew) and say what is new on this side."""
+        fold = Fold(Walk() if start is None else side.walk, state.facts, state.ignored, state.shop, terms)
+        fold.run(start or 0)
+        say: list[Telling] = []
+        running = fold.open_clocks()
+        horizon = watermark - self.lateness_us
+        if fold.walk is not side.walk:
+            side.walk = fold.walk
+            _compare_all(side, fold, running, horizon, say)
+        else:
+            _compare_changed(side, fold, running, horizon, say)
+        side.wake = self._wake(side, fold, running, watermark, say)
+        return Decided(side, fold, say)
 
-    def _wake(self, state: State, fold: Fold, running: list[Clock], watermark: int, say: list[Telling]) -> int:
+    def _decide_in_shadow(
+        self,
+        subject: str,
+        state: State,
+        start: int | None,
+        facts: Sequence[Fact],
+        live: Decided,
+        *,
+        context: Context,
+    ) -> None:
+        """From the first record on that comes while the shop has a candidate policy; what is older is then folded, too."""
+        _, terms = self._policies(context.config)
+        shadow = state.shadow
+        if shadow is None:
+            if not any(terms.has_candidate(state.shop or fact.shop, fact.at, fact.broker_at) for fact in facts):
+                return
+            shadow = state.shadow = Shadow()
+            start = None
+        candidate = self._decide(shadow, state, start, terms, context.watermark)
+        told = rows(subject, context.lane, shadow, live=live, candidate=candidate, has_candidate=terms.has_candidate)
+        for row in told:
+            context.effect(row)
+
+    def _wake(self, side: Side, fold: Fold, running: list[Clock], watermark: int, say: list[Telling]) -> int:
         """Warn where a threshold is used up; the next instant at which anything can become due."""
         wake = FOREVER
         for clock in running:
             if clocks.breached_by(clock, watermark - self.lateness_us):
                 continue
             if clock.warn_at <= watermark:
-                _warn(state, clock, fold, watermark, say)
+                _warn(side, clock, fold, watermark, say)
             wake = min(wake, clock.warn_at, clock.runs_on + self.lateness_us)
-        for clock in state.pending:
+        for clock in side.pending:
             wake = min(wake, clock.runs_on + self.lateness_us)
         return wake
 
 
-def _warn(state: State, clock: Clock, fold: Fold, watermark: int, say: list[Telling]) -> None:
+def _arrange(state: State, new: list[Fact], *, refold: bool) -> int | None:
+    """Put new facts in their places: the first from which the fold goes on; None where it has to start anew."""
+    facts = state.facts
+    start = len(facts)
+    if len(new) > 1:
+        new.sort(key=order.provisional)
+    for number, fact in enumerate(new):
+        if not order.append(facts, fact, state.orphans, refusals=state.refusals):
+            facts.extend(new[number:])
+            state.orphans = order.arrange(facts)
+            return None
+    return None if refold else start
+
+
+def _warn(side: Side, clock: Clock, fold: Fold, watermark: int, say: list[Telling]) -> None:
     hours = fold.hours(clock)
     key = name(clock)
     while clock.warn_at <= watermark:
         due = clocks.due_at(clock, watermark, hours)
-        state.told[key] = warn(state.told.get(key), clock, due, owner_at(fold.walk, clock.warn_at), say)
+        side.told[key] = warn(side.told.get(key), clock, due, owner_at(fold.walk, clock.warn_at), say)
         clocks.next_warning(clock, hours)
 
 
@@ -155,43 +210,43 @@ def _ignore(state: State, event: Event) -> bool:
     return len(state.facts) > _LOOK_BACK
 
 
-def _compare_all(state: State, fold: Fold, running: list[Clock], horizon: int, say: list[Telling]) -> None:
+def _compare_all(side: Side, fold: Fold, running: list[Clock], horizon: int, say: list[Telling]) -> None:
     """After a fold from the beginning: every clock, and those that were told of and are not there any more."""
-    state.pending = []
+    side.pending = []
     present: set[Name] = set()
     for clock in (*fold.ended, *running):
         present.add(name(clock))
-        _compare(state, fold, clock, horizon, say)
-    for key, told in state.told.items():
+        _compare(side, fold, clock, horizon, say)
+    for key, told in side.told.items():
         if told.end != End.OPEN and key not in present:
             withdraw(told, say)
 
 
-def _compare_changed(state: State, fold: Fold, running: list[Clock], horizon: int, say: list[Telling]) -> None:
+def _compare_changed(side: Side, fold: Fold, running: list[Clock], horizon: int, say: list[Telling]) -> None:
     """After a walk that went on: what ended in it, and what the watermark has reached."""
-    waiting = state.pending
+    waiting = side.pending
     if waiting:
-        state.pending = []
+        side.pending = []
         for clock in waiting:
-            _compare(state, fold, clock, horizon, say)
+            _compare(side, fold, clock, horizon, say)
     for clock in fold.ended:
-        _compare(state, fold, clock, horizon, say)
+        _compare(side, fold, clock, horizon, say)
     for clock in running:
         # A hold read late can take back a breach although it stands at the end of the fold.
-        if clocks.breached_by(clock, horizon) or name(clock) in state.told:
-            _compare(state, fold, clock, horizon, say)
+        if clocks.breached_by(clock, horizon) or name(clock) in side.told:
+            _compare(side, fold, clock, horizon, say)
 
 
-def _compare(state: State, fold: Fold, clock: Clock, horizon: int, say: list[Telling]) -> None:
+def _compare(side: Side, fold: Fold, clock: Clock, horizon: int, say: list[Telling]) -> None:
     now = standing(clock, horizon)
     if now == Now.PENDING and clock.end != End.OPEN:
-        state.pending.append(clock)
+        side.pending.append(clock)
     key = name(clock)
-    told = state.told.get(key)
+    told = side.told.get(key)
     owner = owner_at(fold.walk, clock.due) if now == Now.BREACHED else ""
     settled = settle(told, clock, now, owner, say)
     if settled is not None and settled is not told:
-        state.told[key] = settled
+        side.told[key] = settled
 
 
 def _cause(telling: Telling, causes: dict[tuple[int, int], Event], last: Event | None) -> Event | None:

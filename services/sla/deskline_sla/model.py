@@ -289,6 +289,27 @@ class Walk(Struct, array_like=True):
     """Request → priority of its last ``queued``."""
 
 
+class Shadow(Struct, array_like=True):
+    """The side of the shop's candidate policy: the same facts, other targets. Nothing of it is told on ``sla.v1``."""
+
+    walk: Walk = field(default_factory=Walk)
+    pending: list[Clock] = field(default_factory=list)
+    told: dict[Name, Told] = field(default_factory=dict)
+    """What would have been told."""
+    wake: int = FOREVER
+    recorded: set[Name] = field(default_factory=set)
+    """Clocks that have a row."""
+
+
+class Side(Protocol):
+    """What one fold over a conversation's facts has come to: the live one (``State``) or the candidate's (``Shadow``)."""
+
+    walk: Walk
+    pending: list[Clock]
+    told: dict[Name, Told]
+    wake: int
+
+
 class State(Struct, array_like=True):
     """One conversation."""
 
@@ -310,6 +331,8 @@ class State(Struct, array_like=True):
     """Ended past their target, but the watermark does not yet allow to say so."""
     told: dict[Name, Told] = field(default_factory=dict)
     wake: int = FOREVER
+    shadow: Shadow | None = None
+    """Once a record came while the shop had a candidate policy."""
 
 
 class Word(Enum):
@@ -337,3 +360,33 @@ class Telling(NamedTuple):
     threshold: float = 0.0
     cause: tuple[int, int] | None = None
     """(topic, offset) of the record that decided it; None: time did."""
+
+
+class Standing(NamedTuple):
+    """One side's word on a clock, as it stands."""
+
+    state: str
+    """open | met | breached | cancelled"""
+    policy_id: str
+    target_s: float
+    due_at: int
+    """0: not known, the clock is held."""
+    met_at: int
+    """0: not met."""
+
+
+class ShadowClock(NamedTuple):
+    """A clock that started while the shop had a candidate policy: what becomes of it by either."""
+
+    clock_id: str
+    subject: str
+    lane: int
+    shop: str
+    metric: str
+    tier: str
+    version: int
+    complaint: str
+    started_at: int
+    live: Standing | None
+    """None: no such clock on this side."""
+    candidate: Standing | None

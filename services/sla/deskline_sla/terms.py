@@ -8,7 +8,7 @@ from typing import Final
 from deskline.calendars import ALWAYS, Hours
 from deskline.clock import SECOND
 from deskline.config.book import ConfigBook
-from deskline.config.documents import Calendar, CalendarsDocument, SlaDocument
+from deskline.config.documents import Calendar, CalendarsDocument, SlaDocument, SlaPolicies
 from deskline_sla.model import METRICS, Case, Metric, Terms
 from deskline_sla.policy.targets import ALWAYS_COUNTED, choose
 
@@ -19,10 +19,13 @@ _Choice = tuple[Metric, Case, int, int]
 
 
 class ConfiguredTerms:
-    """``deskline_sla.model.TermsBook`` over a ``ConfigBook``."""
+    """``deskline_sla.model.TermsBook`` over a ``ConfigBook``. With ``candidate``, of the policies in shadow: there is no
+    clock where the version in force has none, and nothing warns.
+    """
 
-    def __init__(self, book: ConfigBook) -> None:
+    def __init__(self, book: ConfigBook, *, candidate: bool = False) -> None:
         self.book = book
+        self._candidate = candidate
         self._terms: dict[_Choice, tuple[object, object, Terms | None]] = {}
         """choice and identities of the documents → (the documents, so that the identities stay theirs; the answer)"""
         self._hours: dict[int, tuple[Calendar, Hours]] = {}
@@ -35,7 +38,8 @@ class ConfiguredTerms:
         if known is None:
             document = sla.document
             assert isinstance(document, SlaDocument)
-            terms = self._choose(document, calendars, metric, case, sla.version)
+            policies = document.candidate if self._candidate else document
+            terms = None if policies is None else self._choose(policies, calendars, metric, case, sla.version)
             if len(self._terms) >= _REMEMBERED:
                 self._terms.clear()
             known = self._terms[key] = (sla, calendars, terms)
@@ -44,9 +48,13 @@ class ConfiguredTerms:
     def hours(self, shop: str, calendar: str, at: int, broker_at: int) -> Hours:
         return self._compiled(self.book.calendars(shop, at, broker_at), calendar)
 
+    def has_candidate(self, shop: str, at: int, broker_at: int) -> bool:
+        """Whether the policy in force at ``at`` has one beside it in shadow."""
+        return "sla" in self.book.candidates and self.book.sla(shop, at, broker_at).candidate is not None
+
     def _choose(
         self,
-        document: SlaDocument,
+        document: SlaPolicies,
         calendars: CalendarsDocument | None,
         metric: Metric,
         case: Case,
@@ -72,7 +80,7 @@ class ConfiguredTerms:
             calendar=calendar,
             hours=hours,
             pausable=METRICS[metric] in document.pause_on_hold,
-            thresholds=tuple(sorted(document.warnings)),
+            thresholds=() if self._candidate else tuple(sorted(document.warnings)),
         )
 
     def _compiled(self, calendars: CalendarsDocument, name: str) -> Hours:

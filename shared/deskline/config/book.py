@@ -114,6 +114,8 @@ class ConfigBook:
         self._agent_changes: list[int] = []
         self._agents_cache: tuple[int, int, dict[str, Serving]] = (-1, -1, {})
         self.refused: list[Refused] = []
+        self.candidates: set[DocumentKind] = set()
+        """Kinds of which some version has a candidate in shadow: of others, nobody need ask."""
         self.generation = 0
         """Grows with every version admitted: caches built on the book are stale when it has changed."""
 
@@ -175,6 +177,8 @@ class ConfigBook:
         if number in self._numbers:
             return
         self._numbers.add(number)
+        if getattr(document, "candidate", None) is not None:
+            self.candidates.add(kind)
         versioned = Versioned(version, document, in_force_at)
         timeline = self._timelines.get((shop_id, kind))
         if timeline is None:

@@ -167,7 +167,7 @@ class SlaPolicy(Document):
         return {metric: target or 0 for metric, target in targets.items()}
 
 
-class SlaDocument(Document):
+class SlaPolicies(Document):
     policies: tuple[SlaPolicy, ...] = ()
     calendar: Name | None = None
     """Calendar of the shop-hours metrics; absent: the shop's default calendar."""
@@ -179,6 +179,12 @@ class SlaDocument(Document):
     def _policiesonce(self) -> Self:
         once("policy", "policies", "policy_id", (policy.policy_id for policy in self.policies))
         return self
+
+
+class SlaDocument(SlaPolicies):
+    candidate: SlaPolicies | None = None
+    """Policies in shadow: what would become of each clock is recorded beside what does, and nothing of it is told. Usually
+    in a file of its own: ``shadow/sla.yaml``."""
 
 
 # --- routing ----------------------------------------------------------------------------------------------------
@@ -250,7 +256,7 @@ class RoutingRule(Document):
         return self
 
 
-class RoutingDocument(Document):
+class RoutingPolicy(Document):
     mode: Literal["assigned", "offered"] = "assigned"
     accept_s: PositiveSeconds = 20
     """How long an offer waits for the agent's yes."""
@@ -264,6 +270,12 @@ class RoutingDocument(Document):
     def _rulesonce(self) -> Self:
         once("rule", "rules", "rule_id", (rule.rule_id for rule in self.rules))
         return self
+
+
+class RoutingDocument(RoutingPolicy):
+    candidate: RoutingPolicy | None = None
+    """A policy in shadow: whom it would choose is recorded beside each decision, and nothing of it is done. Usually in a
+    file of its own: ``shadow/routing.yaml``."""
 
 
 # --- limits -----------------------------------------------------------------------------------------------------

@@ -6,13 +6,17 @@ each other, and half a configuration is one that nobody wrote. ``knowledge.yaml`
 document ``rules`` in files of their own; a shop with only such a part runs on ``_default``'s rules with it. Hidden files and a README.md at the top are passed over;
 any other name is refused, because a misspelt file would silently do nothing.
 
+A folder ``shadow`` in a shop's folder holds what the shop tries beside what it runs on: ``rules``, ``knowledge``, ``sensitive``,
+``routing`` and ``sla``, each checked like its live namesake, and put into the live document as its ``candidate``. What the
+candidate leaves out of ``knowledge`` and ``sensitive`` is as in the live rules; with ``inherit``, its rules and fallback too.
+
 What spans documents is checked here: one capacity per person in all shops, names of calendars. What is allowed but
 can hardly be meant (a skill that nobody in the shop has, a rule behind one that matches everything) is a warning.
 """
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path as FilePath
 from typing import Final, NamedTuple, cast, get_args
@@ -26,17 +30,27 @@ from deskline.config.documents import (
     CalendarsDocument,
     RoutingCondition,
     RoutingDocument,
+    RoutingPolicy,
     SlaDocument,
+    SlaPolicies,
     body_of,
     default_document,
 )
 from deskline.config.explain import findings
-from deskline.config.rules_document import PARTS, RulesDocument, inherited
+from deskline.config.rules_document import PARTS, RulesDocument, beside, inherited
 from deskline.config.yaml_source import MAX_BYTES, Mistake, Path, Place, Source, read
 from deskline.errors import UsageError
 
 KINDS: Final[tuple[DocumentKind, ...]] = get_args(DocumentKind)
 _FILES: Final[tuple[str, ...]] = (*KINDS, *PARTS)
+SHADOW: Final = "shadow"
+CANDIDATES: Final[Mapping[DocumentKind, type[Document]]] = {
+    "rules": RulesDocument,
+    "routing": RoutingPolicy,
+    "sla": SlaPolicies,
+}
+"""What may be tried in shadow."""
+_SHADOW_FILES: Final[tuple[str, ...]] = (*CANDIDATES, *PARTS)
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024 - 16 * 1024
 """A record of shops.v1 has at most 4 MiB; the envelope and the body's escapes of a JSON string need far less than the rest."""
@@ -81,6 +95,9 @@ class _Shop:
     sources: dict[DocumentKind, Source] = field(default_factory=dict)
     parts: dict[str, Source] = field(default_factory=dict)
     """Fields of ``rules`` that stand in files of their own."""
+    models: Mapping[DocumentKind, type[Document]] = field(default_factory=lambda: DOCUMENTS)
+    shadow: "_Shop | None" = None
+    """What the shop tries beside these documents."""
 
     def file(self, name: str) -> str:
         return f"{self.shop_id}/{name}.yaml"
@@ -117,7 +134,17 @@ def load_directory(directory: FilePath) -> Configuration:
     for shop in shops:
         if "rules" in shop.documents and shop is not default:
             shop.documents["rules"] = inherited(rules, cast("RulesDocument", shop.documents["rules"]))
+    for shop in shops:
+        problems += _put_candidates(shop, default)
+    if problems:
+        raise ConfigurationError(problems)
     warnings = [warning for shop in shops for warning in _warnings(shop, default)]
+    warnings += [
+        warning
+        for shop in shops
+        if shop.shadow is not None
+        for warning in _warnings(replace(shop.shadow, documents={**shop.documents, **shop.shadow.documents}), default)
+    ]
     return Configuration({shop.shop_id: shop.documents for shop in shops}, sorted(warnings))
 
 
@@ -150,11 +177,20 @@ def _printable(name: str) -> str:
 
 def _load_shop(folder: FilePath, problems: list[Problem]) -> _Shop:
     shop = _Shop(folder.name)
+    _load_files(shop, folder, _FILES, problems)
+    if (folder / SHADOW).is_dir():
+        shop.shadow = _Shop(f"{folder.name}/{SHADOW}", models=CANDIDATES)
+        _load_files(shop.shadow, folder / SHADOW, _SHADOW_FILES, problems)
+    return shop
+
+
+def _load_files(shop: _Shop, folder: FilePath, names: tuple[str, ...], problems: list[Problem]) -> None:
     for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
+        if entry.name.startswith(".") or (entry.name == SHADOW and shop.models is DOCUMENTS and entry.is_dir()):
             continue
-        if entry.suffix != ".yaml" or entry.stem not in _FILES or not entry.is_file():
-            problems.append(Problem(f"{folder.name}/{_printable(entry.name)}", 0, 0, "", _wrong_file(entry)))
+        if entry.suffix != ".yaml" or entry.stem not in names or not entry.is_file():
+            wrong = _wrong_file(entry, names)
+            problems.append(Problem(f"{shop.shop_id}/{_printable(entry.name)}", 0, 0, "", wrong))
             continue
         source, unreadable = _read(shop, entry)
         problems += unreadable
@@ -167,13 +203,12 @@ def _load_shop(folder: FilePath, problems: list[Problem]) -> _Shop:
         sources = [shop.sources.get(kind), *(shop.parts.values() if kind == "rules" else ())]
         if kind in kinds and not any(source is not None and source.mistakes for source in sources):
             problems += _load_document(shop, kind)
-    return shop
 
 
-def _wrong_file(entry: FilePath) -> str:
-    if entry.suffix in {".yml", ".json"} and entry.stem in _FILES:
+def _wrong_file(entry: FilePath, names: tuple[str, ...]) -> str:
+    if entry.suffix in {".yml", ".json"} and entry.stem in names:
         return f"rename it to {entry.stem}.yaml"
-    files = [f"{stem}.yaml" for stem in _FILES]
+    files = [f"{stem}.yaml" for stem in names]
     close = get_close_matches(entry.name, files, n=1)
     guess = f"did you mean {close[0]}?" if close else f"the files are {', '.join(files)}"
     return f"no document of the configuration has this name; {guess}"
@@ -210,7 +245,7 @@ def _load_document(shop: _Shop, kind: DocumentKind) -> list[Problem]:
 def _validate(shop: _Shop, kind: DocumentKind, value: object) -> tuple[Document | None, list[Problem]]:
     try:
         # As JSON, because strict JSON admits what strict Python would not (dates as text, lists as tuples).
-        document = DOCUMENTS[kind].model_validate_json(_json(value), strict=True)
+        document = shop.models[kind].model_validate_json(_json(value), strict=True)
     except ValidationError as error:
         return None, [
             shop.problem(kind, finding.path, finding.message, at_key=finding.at_key)
@@ -221,6 +256,28 @@ def _validate(shop: _Shop, kind: DocumentKind, value: object) -> tuple[Document 
         message = f"the document has {size} bytes as JSON; the most is {MAX_BODY_BYTES}"
         return None, [Problem(shop.file(kind), 0, 0, "", message)]
     return document, []
+
+
+def _put_candidates(shop: _Shop, default: _Shop) -> Iterator[Problem]:
+    """Put what ``shadow/`` holds into the documents that the shop runs on; those are its own documents then."""
+    rules = cast("RulesDocument | None", shop.documents.get("rules"))
+    if rules is not None and rules.candidate is not None:
+        shop.documents["rules"] = rules.model_copy(update={"candidate": beside(rules, rules.candidate)})
+    if shop.shadow is None:
+        return
+    for kind, candidate in shop.shadow.documents.items():
+        live = shop.documents.get(kind) or default.documents[kind]
+        if getattr(live, "candidate", None) is not None and kind in shop.documents and kind in shop.sources:
+            message = f"the candidate is given here and in {shop.shadow.file(kind)}; keep one"
+            yield shop.problem(kind, ("candidate",), message, at_key=True)
+            continue
+        if isinstance(candidate, RulesDocument):
+            candidate = beside(cast("RulesDocument", live), candidate)  # noqa: PLW2901
+        together = shop.documents[kind] = live.model_copy(update={"candidate": candidate})
+        size = len(body_of(together))
+        if kind != "rules" and size > MAX_BODY_BYTES:
+            message = f"with its candidate the document has {size} bytes as JSON; the most is {MAX_BODY_BYTES}"
+            yield Problem(shop.shadow.file(kind), 0, 0, "", message)
 
 
 def _json(value: object) -> bytes:
@@ -241,6 +298,11 @@ def _across(shops: Mapping[str, _Shop]) -> Iterator[Problem]:
     yield from _capacities(shops)
     for shop in shops.values():
         yield from _calendar_names(shop, shops[DEFAULT_SHOP])
+        if shop.shadow is not None and "sla" in shop.shadow.documents:
+            documents = dict(shop.shadow.documents)
+            if "calendars" in shop.documents:
+                documents["calendars"] = shop.documents["calendars"]
+            yield from _calendar_names(replace(shop.shadow, documents=documents), shops[DEFAULT_SHOP])
 
 
 def check_together(shops: Mapping[str, Mapping[DocumentKind, Document]]) -> list[Problem]:

@@ -6,9 +6,9 @@ it all: the knowledge base and the sensitive words too, though they have modules
 
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
-from deskline.config.base import Document, Name, once
+from deskline.config.base import Document, Name, once, problem_at
 from deskline.config.knowledge_document import Knowledge
 from deskline.config.sensitive_document import Sensitive
 from deskline.text import fold
@@ -107,6 +107,10 @@ class RulesDocument(Document):
     """True: what ``_default`` has and this shop does not override counts here too: see ``inherited``."""
     shadow: bool = False
     """Replies are computed and recorded, not sent (outcome ``shadow``)."""
+    shadow_until: AwareDatetime | None = None
+    """Messages from this time on are no longer computed in shadow; null: until ``shadow`` is taken away. See ``shadow_then``."""
+    shadow_then: Literal["off", "live"] = "off"
+    """What holds from ``shadow_until`` on: off, people answer everything as before; live, replies are sent."""
     rules: tuple[AutoreplyRule, ...] = ()
     fallback: Handover = Handover(reason="no_match")
     """The hand-over where no rule matches."""
@@ -114,6 +118,19 @@ class RulesDocument(Document):
     """Usually in a file of its own beside this one: ``knowledge.yaml``."""
     sensitive: Sensitive = Sensitive()
     """Usually in a file of its own: ``sensitive.yaml``."""
+    candidate: "RulesDocument | None" = None
+    """Rules in shadow beside these: what they would do is recorded and compared for every message, and nothing of it is sent.
+    Usually in files of their own: ``shadow/rules.yaml``, ``shadow/knowledge.yaml``, ``shadow/sensitive.yaml``."""
+
+    @model_validator(mode="after")
+    def _shadows(self) -> Self:
+        if self.shadow_until is not None and not self.shadow:
+            raise problem_at("without shadow: true this says nothing", "shadow_until")
+        nested = self.candidate
+        if nested is not None and (nested.candidate is not None or nested.shadow):
+            field = "shadow" if nested.shadow else "candidate"
+            raise problem_at("a candidate is in shadow anyway; take this away", "candidate", field)
+        return self
 
     @model_validator(mode="after")
     def _rulesonce(self) -> Self:
@@ -140,3 +157,13 @@ def inherited(default: RulesDocument, own: RulesDocument) -> RulesDocument:
         if part not in own.model_fields_set:
             fields[part] = getattr(default, part)
     return own.model_copy(update=fields)
+
+
+def beside(live: RulesDocument, candidate: RulesDocument) -> RulesDocument:
+    """A candidate complete in itself: the parts that it does not give are those of the live rules, beside which it is
+    tried; with ``inherit``, the live rules and fallback that it does not override count too.
+    """
+    if candidate.inherit:
+        return inherited(live, candidate)
+    missing = {part: getattr(live, part) for part in PARTS if part not in candidate.model_fields_set}
+    return candidate.model_copy(update=missing)

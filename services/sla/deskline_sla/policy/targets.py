@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from deskline.config.documents import SlaCondition, SlaDocument
+from deskline.config.documents import SlaCondition, SlaPolicies
 from deskline_sla.model import METRICS, Case, Metric
 
 DEFAULT_POLICY: Final = "default"
@@ -27,7 +27,7 @@ class Target(NamedTuple):
     policy_id: str
 
 
-def choose(document: SlaDocument, metric: Metric, case: Case) -> Target | None:
+def choose(document: SlaPolicies, metric: Metric, case: Case) -> Target | None:
     """None: no clock."""
     name = METRICS[metric]
     target = Target(DEFAULTS[metric], DEFAULT_POLICY)

@@ -67,7 +67,7 @@ SPEECH: Final[dict[tuple[End, Now], tuple[Act, ...]]] = {
 }
 
 
-def name(clock: Clock) -> Name:
+def name(clock: Clock | Told) -> Name:
     """What a clock is called inside its conversation: a number, short to store, where a number will do."""
     return f"{clock.started_at}:{clock.complaint}" if clock.complaint else clock.started_at * 8 + clock.metric
 

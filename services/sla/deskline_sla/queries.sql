@@ -1,0 +1,17 @@
+-- name: record
+INSERT INTO shadow_clocks (
+    clock_id, subject, lane, shop_id, metric, tier, policy_version, complaint_id, started_at,
+    live_state, live_policy_id, live_target_s, live_due_at, live_met_at,
+    candidate_state, candidate_policy_id, candidate_target_s, candidate_due_at, candidate_met_at
+)
+SELECT * FROM unnest(
+    $1::text[], $2::text[], $3::integer[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::bigint[],
+    $10::text[], $11::text[], $12::float8[], $13::bigint[], $14::bigint[],
+    $15::text[], $16::text[], $17::float8[], $18::bigint[], $19::bigint[]
+)
+ON CONFLICT (clock_id) DO UPDATE SET
+    live_state = excluded.live_state, live_policy_id = excluded.live_policy_id,
+    live_target_s = excluded.live_target_s, live_due_at = excluded.live_due_at, live_met_at = excluded.live_met_at,
+    candidate_state = excluded.candidate_state, candidate_policy_id = excluded.candidate_policy_id,
+    candidate_target_s = excluded.candidate_target_s, candidate_due_at = excluded.candidate_due_at,
+    candidate_met_at = excluded.candidate_met_at;
