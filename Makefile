@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status test test-unit test-faults lint types contracts docs-check bench bench-decode ci lock clean
+.PHONY: help setup setup-dev demo up down status test test-unit test-faults lint types contracts docs-check bench bench-quality bench-decode ci lock clean
 
 help: ## Show this list
 	@echo "deskline: make TARGET [ARGS='...']"
@@ -70,6 +70,9 @@ lint: $(VENV)/.dev ## ruff, mypy strict, import contracts, generated documents
 
 bench: $(VENV)/.dev ## Benchmarks beside their baselines (ARGS='PART --json FILE')
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-quality: $(VENV)/.dev ## How good answers and filter are (ARGS='faq|intents|sensitive|mine --data PATH --json FILE')
+	@$(BIN)/python -m benchmarks.quality $(ARGS)
 
 ci: ## What CI runs: lint, all tests, the fault plan in small
 	@bash .ci/run
