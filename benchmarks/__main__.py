@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from benchmarks import drain, latency
+from benchmarks import drain, latency, recorded
 from benchmarks.figures import Figures
 
-PARTS = ("spine", "autoreply", "router", "sla", "archive", "pipeline", "latency", "profile")
+PARTS = ("spine", "autoreply", "router", "sla", "archive", "pipeline", "latency", "replay", "profile")
 
 
 def main(
@@ -20,6 +20,9 @@ def main(
     messages: Annotated[int, typer.Option(help="Messages in the backlog.")] = 200_000,
     json: Annotated[Path | None, typer.Option(help="Append one JSON line per figure to this file.")] = None,
     seconds: Annotated[float, typer.Option(help="Length of each latency measurement.")] = 20.0,
+    data: Annotated[
+        Path | None, typer.Option(help="Recorded conversations for replay, shaped as jddc/chat.tsv.gz.")
+    ] = None,
 ) -> None:
     """Measure, beside baselines of the same minute. Machines are shared: quote ratios and medians."""
     wanted = parts or list(PARTS)
@@ -47,6 +50,9 @@ def main(
         print("from a message's broker timestamp to its outcome's")
         for rate in (200, 1000):
             _run(latency.measure(figures, rate, seconds))
+    if "replay" in wanted:
+        print("recorded conversations through autoreply at 1000 messages/s, then again under kill -9")
+        _run(recorded.measure(figures, seconds, data))
     if "profile" in wanted:
         print("where a record's time goes, by stage; watched, and so a little slower than above")
         _run(drain.profile(figures, services or drain.ORDER, messages))

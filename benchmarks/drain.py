@@ -44,14 +44,14 @@ _SPINE_FLOOR: Final = Floor("≥ 0.75 × pipelined at least once", lambda _, rat
 
 @asynccontextmanager
 async def bench_stack(
-    replicas: Mapping[str, int], command: Callable[[str], list[str]] = service_command
+    replicas: Mapping[str, int], command: Callable[[str], list[str]] = service_command, config: Path = CONFIG
 ) -> AsyncIterator[Stack]:
     """Kafka and PostgreSQL as for benchmarks (JIT on, fsync on), and the services named, in a folder that goes."""
     with tempfile.TemporaryDirectory(prefix="deskline-bench-", ignore_cleanup_errors=True) as folder:
         # PostgreSQL runs under another account, which has to get through.
         Path(folder).chmod(0o711)
         options = Options(
-            config_dir=CONFIG,
+            config_dir=config,
             state_dir=Path(folder) / "state",
             replicas=replicas,
             kafka_profile="bench",

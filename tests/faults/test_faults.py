@@ -88,6 +88,7 @@ async def test_every_service_is_killed_every_two_seconds(servers: Servers, run_s
         await _under_load(world, _load(run_seed, "kill"), kill_all)
         say(f"killed {killed}, started again {world.restarts()}")
         assert all(count >= 3 for count in killed.values())
+        assert await world.decides_again() > 100
         assert world.restarts() == sum(killed.values())
 
 

@@ -24,12 +24,15 @@ import asyncpg
 from tests.checker import Log, Report, Settings, check, stories
 from tests.checker.source import Addresses, read
 from tests.load import Plan, Shape, Traffic
+from tests.load.again import book_of, compare
 
+from deskline.records import CONVERSATIONS, REPLIES, ROUTING
 from deskline.stack.http import get
 from deskline.stack.kafka import EmbeddedKafka
 from deskline.stack.postgres import EmbeddedPostgres
 from deskline.stack.stack import Options, Stack
 from deskline.stack.supervisor import Instance
+from deskline.topic_reader import opened
 
 CONFIG = Path(__file__).parent / "config"
 AGENTS = tuple(f"agent-{number:02d}" for number in range(24))
@@ -226,6 +229,17 @@ class World:
         say(f"judged {counted}: {len(report.violations)} violations")
         assert report.ok, f"\n{report.text(5)}\n{stories(log, settings, report.violations)}\n{self.logs()}"
         return report
+
+    async def decides_again(self) -> int:
+        """What autoreply published, decided anew from the records: byte for byte the same (contract §6.7). How many."""
+        async with opened(self.stack.settings()) as reader:
+            topics = (CONVERSATIONS, ROUTING, REPLIES)
+            records = {topic: [record async for record in reader.until_end(topic)] for topic in topics}
+        compared = await asyncio.to_thread(compare, book_of(CONFIG), records)
+        say(f"decided {compared.same} messages again, {compared.repeated} outputs had been published twice")
+        assert not compared.missing, compared.missing[:3]
+        assert not compared.different, compared.different[:1]
+        return compared.same
 
     # --- looking on --------------------------------------------------------------------------------------------------
 
