@@ -1,12 +1,16 @@
 """The composition root: autoreply's decisions on the engine. Importing it has no effect."""
 
 from deskline.conversations import ConversationConsumer
+from deskline.retention import pruning
 from deskline.service import Runtime
 from deskline_autoreply.handler import Autoreply, State
 from deskline_autoreply.metrics import Metrics
+from deskline_autoreply.policy.shadow import ShadowDecision
+from deskline_autoreply.shadow_store import ShadowDecisions
 
 
 def build(runtime: Runtime) -> ConversationConsumer[State]:
     metrics = Metrics(runtime.registry)
     autoreply = Autoreply(runtime.config, metrics.count, metrics.count_other_shop)
-    return ConversationConsumer(autoreply, runtime.config)
+    runtime.background.append(pruning(runtime.settings, "autoreply", "shadow_decisions", "at"))
+    return ConversationConsumer(autoreply, runtime.config, effects={ShadowDecision: ShadowDecisions()})

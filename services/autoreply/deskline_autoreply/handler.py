@@ -25,6 +25,7 @@ from deskline_autoreply.policy.border import Message, decide
 from deskline_autoreply.policy.history import History
 from deskline_autoreply.policy.requests import Requests
 from deskline_autoreply.policy.rules import Asked
+from deskline_autoreply.policy.shadow import ShadowDecision, Tried, beside, is_compared, is_recorded, word_of
 from deskline_autoreply.versions import Versions
 
 if TYPE_CHECKING:
@@ -142,6 +143,19 @@ class Autoreply:
         message = Message(subject, turn, broker_at, written, asked)
         decision = decide(message, history, state.requests, rules, durations.limits, time=time)
         # apply
+        if rules.candidate is not None or rules.shadow:
+            row = ShadowDecision(
+                subject, data.message_id, Tried.SHOP, context.lane, at, shop, version, word_of(decision)
+            )
+            if is_recorded(decision, rules, at):
+                context.effect(row)
+            if rules.candidate is not None and is_compared(decision):
+                asked = asked._replace(
+                    is_open=rules.candidate.needs_hours and self._versions.is_open(shop, at, broker_at)
+                )
+                message = message._replace(asked=asked)
+                would = decide(message, history, state.requests, rules.candidate, durations.limits, time=time)
+                context.effect(beside(row, would))
         facts.remember(history, turn, decision, time)
         self._count(decision)
         common = {"shop_id": shop, "rules_version": version, "routing_offset": context.positions[ROUTING]}

@@ -4,6 +4,7 @@ Everything that one automatic answer can depend on is in this one document, so t
 it all: the knowledge base and the sensitive words too, though they have modules and files of their own.
 """
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
@@ -12,6 +13,9 @@ from deskline.config.base import Document, Name, once, problem_at
 from deskline.config.knowledge_document import Knowledge
 from deskline.config.sensitive_document import Sensitive
 from deskline.text import fold
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FOREVER: Final = 2**62
 
 ReplyKind = Literal[
     "greeting", "rule", "faq", "promotion", "off_hours", "emergency", "queue_notice", "coupon", "suggestions"
@@ -121,6 +125,11 @@ class RulesDocument(Document):
     candidate: "RulesDocument | None" = None
     """Rules in shadow beside these: what they would do is recorded and compared for every message, and nothing of it is sent.
     Usually in files of their own: ``shadow/rules.yaml``, ``shadow/knowledge.yaml``, ``shadow/sensitive.yaml``."""
+
+    @property
+    def shadow_until_us(self) -> int:
+        """µs since 1970; later than every time where there is no end."""
+        return _FOREVER if self.shadow_until is None else (self.shadow_until - _EPOCH) // timedelta(microseconds=1)
 
     @model_validator(mode="after")
     def _shadows(self) -> Self:

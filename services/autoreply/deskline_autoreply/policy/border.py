@@ -77,7 +77,7 @@ def decide(
         return Ignored(Ignore.HUMAN_OWNED)
     too_old = old and time - turn.at > limits.reply_max_age
     would = _unowned(message, history, requests, rules, too_old=too_old)
-    return Ignored(Ignore.SHADOW, instead_of=would) if rules.shadow else would
+    return Ignored(Ignore.SHADOW, instead_of=would) if rules.in_shadow(turn.at) else would
 
 
 def _unowned(message: Message, history: History, requests: Requests, rules: Compiled, *, too_old: bool) -> Decision:

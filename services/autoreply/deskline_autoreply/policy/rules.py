@@ -62,6 +62,10 @@ class Compiled:
 
     def __init__(self, document: RulesDocument) -> None:
         self.shadow = document.shadow
+        self._shadow_until = document.shadow_until_us
+        self._goes_live = document.shadow_then == "live"
+        self.candidate = None if document.candidate is None else Compiled(document.candidate)
+        """Rules tried beside these."""
         self.fallback: Handover = document.fallback
         self.rules = tuple(sorted(document.rules, key=lambda rule: -rule.priority))
         self.needs_hours = any(rule.when.open is not None for rule in self.rules)
@@ -86,6 +90,14 @@ class Compiled:
                 self._by_word.setdefault(word, []).append(position)
         else:
             self._always.append(position)
+
+    def in_shadow(self, at: int) -> bool:
+        """Whether nothing is sent for a message of this event time: the shop's trial runs, or has ended without going live."""
+        return self.shadow and not (self._goes_live and at >= self._shadow_until)
+
+    def is_recorded(self, at: int) -> bool:
+        """Whether what would have been sent is recorded: while the trial runs."""
+        return self.shadow and at < self._shadow_until
 
     def first(self, asked: Asked) -> AutoreplyRule | None:
         text = asked.text
