@@ -7,6 +7,7 @@ import structlog
 
 from deskline.postgres import TRANSIENT, connect
 from deskline.records import AGENTS
+from deskline.retention import pruning
 from deskline.service import Runtime
 from deskline.settings import ServiceSettings
 from deskline_router.feed import AgentFeed
@@ -45,7 +46,7 @@ async def build(runtime: Runtime) -> Router:
             router.look_again()
             runtime.look()
 
-    runtime.background.extend([watch, sweep])
+    runtime.background.extend([watch, sweep, pruning(runtime.settings, "router", "shadow_decisions", "at")])
     return router
 
 

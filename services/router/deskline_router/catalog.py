@@ -50,14 +50,17 @@ class BookCatalog:
         known = self._compiled.get(shop_id)
         if known is not None and known[0] is routing and known[1] is limits and known[2] is agents:
             return known[3]
+        document = cast("RoutingDocument", routing.document)
         shop = Shop(
             shop_id,
-            cast("RoutingDocument", routing.document),
+            document,
             cast("LimitsDocument", limits.document),
             self._by_id(agents),
             # Versions count per shop over all its documents: the higher number names both as they are in force.
             max(routing.version, agents.version),
         )
+        if document.candidate is not None:
+            shop = shop._replace(candidate=shop._replace(routing=document.candidate))
         self._compiled[shop_id] = (routing, limits, agents, shop)
         return shop
 

@@ -237,6 +237,8 @@ class Router:
         )
         agents = [world.agents[agent_id] for agent_id in world.dirty_agents]
         await self._store.apply(tx.connection, core, agents, list(world.dirty_requests.values()), log)
+        if world.shadows:
+            await self._store.record_shadows(tx.connection, world.shadows)
         await self._store.purge(tx.connection, core, work.now - _LOG_KEPT)
         self._version = core.version
 
@@ -301,6 +303,7 @@ class Router:
         if self._offsets is not None:
             self._feed.applied(self._offsets)
         self._metrics.told(self.world.emissions)
+        self._metrics.compared(self.world.shadows)
         self.world.begin(self.world.now)
 
     def aborted(self) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from deskline_router.model import Emission, Status, Told
+from deskline_router.model import Agreement, Emission, ShadowChoice, Status, Told
 from deskline_router.policy import World
 
 
@@ -14,6 +14,13 @@ class Metrics:
         self.world: World | None = None
         told = Counter("deskline_router_told", "Events told, committed.", ["type"], registry=registry)
         self._told: Final = {kind: told.labels(kind.value) for kind in Told}
+        shadow = Counter(
+            "deskline_router_shadow_decisions",
+            "Decisions of candidate policies in shadow beside the live ones, committed.",
+            ["agreement"],
+            registry=registry,
+        )
+        self._shadow: Final = {kind: shadow.labels(kind.value) for kind in Agreement}
         gauges = {
             "deskline_router_waiting_requests": ("Requests without an assignment, all shops.", self._waiting),
             "deskline_router_last_step_requests": (
@@ -29,6 +36,10 @@ class Metrics:
     def told(self, emissions: Iterable[Emission]) -> None:
         for emission in emissions:
             self._told[emission.type].inc()
+
+    def compared(self, choices: Iterable[ShadowChoice]) -> None:
+        for choice in choices:
+            self._shadow[choice.agreement].inc()
 
     def _waiting(self) -> float:
         return sum(len(queue.order) for queue in self.world.queues.values()) if self.world else 0

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 
 from deskline.config.documents import Agent as AgentConfig
-from deskline.config.documents import LimitsDocument, RoutingDocument
+from deskline.config.documents import LimitsDocument, RoutingPolicy
 from deskline.duplicates import Seen
 from deskline.records import Event
 
@@ -246,10 +246,44 @@ class Shop(NamedTuple):
     """A shop's configuration in force at the instant of the decision."""
 
     shop_id: str
-    routing: RoutingDocument
+    routing: RoutingPolicy
     limits: LimitsDocument
     agents: Mapping[str, AgentConfig]
     version: int
+    candidate: "Shop | None" = None
+    """The same shop under the policy that it tries in shadow."""
+
+
+class Agreement(StrEnum):
+    """The candidate policy's choice against the live one."""
+
+    SAME = "same"
+    OTHER_AGENT = "other_agent"
+    WAITS = "waits"
+    """Somebody was assigned; the candidate admits nobody yet."""
+    EARLIER = "earlier"
+    """Nobody was assigned when the request came; the candidate would have taken somebody at once."""
+
+
+class ShadowChoice(NamedTuple):
+    """One decision as the shop's candidate policy would have made it on the same snapshot."""
+
+    request_id: str
+    attempt: int
+    """Of the live assignment; 0: the request came and had to wait."""
+    subject: str
+    shop_id: str
+    version: int
+    at: int
+    live_agent: str | None
+    live_rule: str
+    live_step: int
+    live_priority: int
+    agent: str | None
+    rule: str
+    step: int
+    priority: int
+    agreement: Agreement
 
 
 class Catalog(Protocol):

@@ -65,3 +65,14 @@ DELETE FROM decision_log WHERE now < $1;
 
 -- name: purged
 UPDATE core SET purged = $1;
+
+-- name: record_shadows
+INSERT INTO shadow_decisions (
+    request_id, attempt, subject, shop_id, policy_version, at, live_agent_id, live_rule_id, live_step, live_priority,
+    agent_id, rule_id, step, priority, agreement
+)
+SELECT * FROM unnest(
+    $1::text[], $2::integer[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::text[], $9::integer[],
+    $10::integer[], $11::text[], $12::text[], $13::integer[], $14::integer[], $15::text[]
+)
+ON CONFLICT DO NOTHING;

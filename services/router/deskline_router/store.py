@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from deskline.errors import FatalError
-from deskline_router.model import Agent, Request, State
+from deskline_router.model import Agent, Request, ShadowChoice, State
 
 if TYPE_CHECKING:
     import asyncpg
@@ -118,6 +118,11 @@ class Store:
             log.agents_fresh,
             log.outputs,
         )
+
+    async def record_shadows(self, connection: Connection, choices: Sequence[ShadowChoice]) -> None:
+        """What candidate policies would have chosen in this unit."""
+        rows = [(*choice[:-1], choice.agreement.value) for choice in choices]
+        await connection.execute(self._sql["record_shadows"], *zip(*rows, strict=True))
 
     async def purge(self, connection: Connection, core: Core, log_before: int) -> None:
         """Now and then: tombstones that every mirror has seen, and log rows from before ``log_before`` (µs)."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from deskline_router.model import Input
-from deskline_router.policy import agents, conversation, matching, requests
+from deskline_router.policy import agents, conversation, matching, requests, shadow
 from deskline_router.policy.agents import StatusChange
 from deskline_router.policy.world import World
 
@@ -40,7 +40,8 @@ def decide(world: World, unit: Unit) -> None:
     for subject, lane in unit.due.items():
         _fire(world, subject, lane, unit.watermarks.get(lane, 0), unit.agents_watermark)
     if unit.agents_fresh:
-        matching.match(world)
+        matching.match(world, shadow.compare)
+        shadow.compare_waiting(world)
         # Only then: whom an agent could have taken is not refused because the agents were not known.
         matching.refuse_over_limit(world)
 

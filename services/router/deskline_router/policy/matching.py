@@ -11,11 +11,11 @@ Queues and agents are never walked.
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from deskline_router.model import SECOND, Agent, Fate, Shop, State
+from deskline_router.model import SECOND, Agent, Fate, Request, Shop, State
 from deskline_router.policy import requests
 from deskline_router.policy.steps import Requirement
 from deskline_router.policy.table import Trigger
@@ -23,6 +23,9 @@ from deskline_router.policy.world import Key, Queue, World
 
 _CANDIDATES: Final = 5
 """Agents named in an explanation: enough to see the choice was close, few enough for a record's size."""
+
+
+Compare = Callable[[World, Request, Shop, Agent, Requirement], None]
 
 
 class Score(NamedTuple):
@@ -126,8 +129,11 @@ def _smallest(heap: list[Score], count: int) -> Iterator[Score]:
                 heapq.heappush(frontier, (heap[child], child))
 
 
-def match(world: World) -> None:
-    """Assign everything that can be assigned in the queues that may have changed, and take their marks off."""
+def match(world: World, compare: Compare) -> None:
+    """Assign everything that can be assigned in the queues that may have changed, and take their marks off.
+
+    ``compare`` is told of each assignment, just before it is made, in a shop with a candidate policy.
+    """
     heads: list[tuple[Key, int, Queue, Requirement, Pool]] = []
     for shop_id in sorted(world.pending_shops):
         queue = _prepared(world, shop_id)
@@ -145,6 +151,8 @@ def match(world: World) -> None:
         if agent is None:
             continue
         request = world.requests[key.subject]
+        if queue.shop.candidate is not None:
+            compare(world, request, queue.shop.candidate, agent, needed)
         requests.assign(
             world, request, agent, needed, pool.explain(agent, needed, requests.time_of(world, request, agent))
         )

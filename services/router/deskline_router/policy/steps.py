@@ -154,11 +154,12 @@ def named_rule(request: Request, shop: Shop) -> RoutingRule | None:
     return next((rule for rule in shop.routing.rules if rule.rule_id == request.rule_id), None)
 
 
-def requirement(request: Request, plan: Plan) -> Requirement:
+def requirement(request: Request, plan: Plan, step: int | None = None) -> Requirement:
+    """At the step at which the request is, or at another."""
     last: tuple[str, ...] = ()
     if request.refused_by or request.transferrer is not None:
         last = tuple(sorted({*request.refused_by, *filter(None, [request.transferrer])}))
-    step = request.step
+    step = request.step if step is None else step
     return Requirement(
         rule=plan.rule.rule_id,
         step=step + 1,

@@ -11,7 +11,18 @@ from bisect import bisect_left, insort
 from collections.abc import Container
 from typing import NamedTuple
 
-from deskline_router.model import Agent, Catalog, Conversation, Emission, Origin, Request, Shop, State, Status
+from deskline_router.model import (
+    Agent,
+    Catalog,
+    Conversation,
+    Emission,
+    Origin,
+    Request,
+    ShadowChoice,
+    Shop,
+    State,
+    Status,
+)
 from deskline_router.policy.roster import Roster
 from deskline_router.policy.steps import (
     Plan,
@@ -106,6 +117,8 @@ class World:
         self.dirty_requests: dict[str, Request] = {}
         self.dirty_conversations: set[str] = set()
         self.emissions: list[Emission] = []
+        self.shadows: list[ShadowChoice] = []
+        """What candidate policies would have chosen; only recorded."""
 
     # --- mirror -------------------------------------------------------------------------------------------------
 
