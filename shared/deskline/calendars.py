@@ -18,7 +18,8 @@ from itertools import accumulate
 from typing import Final, Self
 from zoneinfo import ZoneInfo
 
-from deskline.config.documents import Calendar, Weekly, span_seconds
+from deskline.config.base import span_seconds
+from deskline.config.documents import Calendar, Weekly
 
 _SECOND: Final = 1_000_000
 _DAY: Final = 86_400 * _SECOND

@@ -16,6 +16,8 @@ _INKLESS: Final = re.compile(
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
 )
 
+_INKLESS_BUT_BLANKS: Final = re.compile("(?![\t\n\r])" + _INKLESS.pattern.removesuffix("+"))
+
 
 def fold(text: str) -> str:
     """NFKC, case folded, without blanks and other characters that show nothing; empty where nothing is visible.
@@ -36,3 +38,10 @@ def fold(text: str) -> str:
 
 def _normal(text: str) -> str:
     return text if is_normalized("NFKC", text) else normalize("NFKC", text)
+
+
+def readable(text: str) -> str:
+    """As people read it: NFKC, without what shows nothing; blanks, punctuation and case stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _INKLESS_BUT_BLANKS.sub("", _normal(text))

@@ -11,8 +11,9 @@ from deskline.config.book import ConfigBook
 from deskline.config.loading import load_directory
 from deskline.config.rules_document import AutoreplyRule
 from deskline.errors import UsageError
+from deskline.folding import deep_text
 from deskline.service import run
-from deskline.text import fold
+from deskline.text import fold, readable
 from deskline_autoreply.app import build
 from deskline_autoreply.policy.rules import Asked, Compiled
 from deskline_autoreply.versions import Versions
@@ -63,7 +64,10 @@ def try_(
     _, rules = versions.rules(shop, moment, moment)
     is_open = versions.is_open(shop, moment, moment)
     asked = Asked(
-        text=fold(text),
+        text=deep_text(text),
+        plain=fold(text),
+        readable=readable(text),
+        moment=versions.moment(shop, moment, moment, rules.calendars),
         is_open=is_open,
         first_message=not later,
         attachment=attachment,
@@ -79,7 +83,7 @@ def try_(
 
 def explain(rules: Compiled, asked: Asked) -> list[str]:
     """Line by line: the rules that were passed over, then what is said. Without a conversation: nobody owns, none is open."""
-    if not asked.text and not asked.attachment:
+    if not asked.plain and not asked.attachment:
         return ["ignored: empty (nothing visible and no attachment)"]
     lines: list[str] = []
     decided: AutoreplyRule | None = None
@@ -93,7 +97,7 @@ def explain(rules: Compiled, asked: Asked) -> list[str]:
     reply, handover = (None, rules.fallback) if decided is None else (decided.reply, decided.handover)
     lines.append(f"decides: {'the fallback' if decided is None else decided.rule_id}")
     if reply is not None:
-        lines.append(f"reply ({reply.kind}): {reply.text}")
+        lines.append(f"reply ({reply.kind}): {reply.texts[0].text}")
     if handover is not None:
         details = [f"reason {handover.reason}", f"priority {handover.priority}"]
         details += [f"skills {', '.join(handover.skills)}"] if handover.skills else []

@@ -16,8 +16,9 @@ from deskline.clock import parse_rfc3339, rfc3339
 from deskline.duplicates import Seen
 from deskline.events.models import HandoverRequested, MessageIgnored, ReplyIssued
 from deskline.events.wire import encode, new
+from deskline.folding import deep_text
 from deskline.records import CONVERSATIONS, REPLIES, ROUTING, Event, Output
-from deskline.text import fold
+from deskline.text import fold, readable
 from deskline_autoreply.model import Answered, Decision, HandedOver, Ignore, Ignored
 from deskline_autoreply.policy import history as facts
 from deskline_autoreply.policy import requests as routing
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from deskline.config.book import ConfigBook
     from deskline.config.rules_document import Reply
     from deskline.conversations import Context
+    from deskline_autoreply.policy.rules import Compiled
 
 log = structlog.get_logger(__name__)
 
@@ -128,16 +130,7 @@ class Autoreply:
         if behind and not written:
             news = [other for other in behind if other.offset > event.offset and not state.seen.knows(other)]
             written = facts.taken_care_of(event, news, broker_at + durations.limits.patience)
-        asked = Asked(
-            text=text,
-            is_open=rules.needs_hours and self._versions.is_open(shop, at, broker_at),
-            first_message=not history.opened_at,
-            attachment=bool(data.attachments),
-            tier=data.customer.tier or _NO_TIER,
-            channel=data.channel,
-            entry_point=data.entry_point,
-            language=data.language,
-        )
+        asked = self._asked(event, shop, rules, text, first_message=not history.opened_at)
         time = max(context.now, at)
         # decide
         message = Message(subject, turn, broker_at, written, asked)
@@ -150,9 +143,7 @@ class Autoreply:
             if is_recorded(decision, rules, at):
                 context.effect(row)
             if rules.candidate is not None and is_compared(decision):
-                asked = asked._replace(
-                    is_open=rules.candidate.needs_hours and self._versions.is_open(shop, at, broker_at)
-                )
+                asked = self._asked(event, shop, rules.candidate, text, first_message=asked.first_message)
                 message = message._replace(asked=asked)
                 would = decide(message, history, state.requests, rules.candidate, durations.limits, time=time)
                 context.effect(beside(row, would))
@@ -160,6 +151,26 @@ class Autoreply:
         self._count(decision)
         common = {"shop_id": shop, "rules_version": version, "routing_offset": context.positions[ROUTING]}
         outputs += _Telling(subject, event, common, time, time + durations.deliver_by).outputs(decision)
+
+    def _asked(self, event: Event, shop: str, rules: Compiled, text: str, *, first_message: bool) -> Asked:
+        """What these rules may look at; ``text``: as the contract folds it."""
+        data, at, broker_at = event.data, event.at, event.broker_at
+        return Asked(
+            text=deep_text(data.text),
+            plain=text,
+            readable=readable(data.text) if rules.needs_readable else "",
+            is_open=rules.needs_hours and self._versions.is_open(shop, at, broker_at),
+            first_message=first_message,
+            attachment=bool(data.attachments),
+            tier=data.customer.tier or _NO_TIER,
+            channel=data.channel,
+            entry_point=data.entry_point,
+            language=data.language,
+            attachment_kinds=frozenset(attachment.kind for attachment in data.attachments or ()),
+            order=bool(data.order_id),
+            product=bool(data.product_id),
+            moment=self._versions.moment(shop, at, broker_at, rules.calendars) if rules.needs_moment else None,
+        )
 
 
 class _Telling:
@@ -193,7 +204,7 @@ class _Telling:
             **self.common,
             reply_id=reply_id,
             in_reply_to=self.event.data.message_id,
-            text=reply.text,
+            text=reply.texts[0].text,
             kind=reply.kind,
             handover=handover,
             deliver_by=rfc3339(self.deliver_by),

@@ -5,13 +5,16 @@ Keyed by the document object itself, which ``ConfigBook`` makes once per version
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar, cast
+from zoneinfo import ZoneInfo
 
 from deskline.calendars import Hours
 from deskline.config.documents import CalendarsDocument, LimitsDocument
 from deskline.config.rules_document import RulesDocument
+from deskline_autoreply.model import SECOND
 from deskline_autoreply.policy.border import Limits
-from deskline_autoreply.policy.rules import Compiled
+from deskline_autoreply.policy.rules import Compiled, Moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +57,7 @@ class Versions:
         self._config = config
         self._rules = _PerDocument(Compiled)
         self._hours = _PerDocument(_hours)
+        self._zones = _PerDocument(_Zone)
         self._durations = _PerDocument(_durations)
 
     def rules(self, shop: str, at: int, broker_at: int) -> tuple[int, Compiled]:
@@ -64,8 +68,30 @@ class Versions:
     def is_open(self, shop: str, at: int, broker_at: int) -> bool:
         return self._hours.of(self._config.calendars(shop, at, broker_at)).is_open(at)
 
+    def moment(self, shop: str, at: int, broker_at: int, names: frozenset[str]) -> Moment:
+        """``names``: the calendars of which is asked whether they are open; one that the shop has not (any more) is closed."""
+        document = self._config.calendars(shop, at, broker_at)
+        return Moment(
+            self._zones.of(document).local(at),
+            frozenset(
+                name
+                for name in names
+                if name in document.calendars and self._config.hours(shop, at, broker_at, name).is_open(at)
+            ),
+        )
+
     def durations(self, shop: str, at: int, broker_at: int) -> Durations:
         return self._durations.of(self._config.limits(shop, at, broker_at))
+
+
+class _Zone:
+    """The clock of a shop's default calendar."""
+
+    def __init__(self, document: CalendarsDocument) -> None:
+        self._zone = ZoneInfo(document.calendars[document.default].timezone)
+
+    def local(self, at: int) -> datetime:
+        return datetime.fromtimestamp(at // SECOND, self._zone).replace(tzinfo=None)
 
 
 def _hours(document: CalendarsDocument) -> Hours:

@@ -1,5 +1,6 @@
-"""What all documents of a configuration are made of: names, durations, the base model, and how a mistake is placed."""
+"""What all documents of a configuration are made of: names, durations, spans, the base model, and how a mistake is placed."""
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
@@ -47,3 +48,36 @@ def once(what: str, field: str, key: str, values: Iterable[str]) -> None:
         if value in seen:
             raise problem_at(f"{what} {value!r} is listed twice; remove one or rename it", field, index, key)
         seen.add(value)
+
+
+# --- spans of a day ---------------------------------------------------------------------------------------------
+
+_SPAN = re.compile(r"([01]\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?-([01]\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?", re.ASCII)
+_DAY_S = 86_400
+
+
+def span_seconds(text: str) -> tuple[int, int]:
+    """Start and end in seconds of the local clock after midnight of the span's date; the end is the greater.
+
+    Raises ``ValueError`` with what to write instead.
+    """
+    match = _SPAN.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no span; write HH:MM-HH:MM, for example 09:00-18:00 or 22:00-02:00")
+    parts = [int(part or 0) for part in match.groups()]
+    start, end = (hour * 3_600 + minute * 60 + second for hour, minute, second in (parts[:3], parts[3:]))
+    if max(start, end) > _DAY_S:
+        raise ValueError(f"{text!r} goes beyond the end of the day; the latest is 24:00")
+    if start == _DAY_S:
+        raise ValueError(f"{text!r} cannot start at 24:00; write it on the next day")
+    if start == end:
+        raise ValueError(f"{text!r} has equal ends; write 00:00-24:00 for a whole day")
+    return start, end if end > start else end + _DAY_S
+
+
+def _check_span(text: str) -> str:
+    span_seconds(text)
+    return text
+
+
+Span = Annotated[str, AfterValidator(_check_span), Field(json_schema_extra={"pattern": f"^{_SPAN.pattern}$"})]

@@ -71,7 +71,7 @@ def decide(
         silent = had_request(subject, turn, silent_from, history, requests)
         if silent or message.written:
             return Ignored(Ignore.SUPERSEDED, silent=silent)
-    if not message.asked.text and not message.asked.attachment:
+    if not message.asked.plain and not message.asked.attachment:
         return Ignored(Ignore.EMPTY)
     if is_owned(subject, history, requests, turn):
         return Ignored(Ignore.HUMAN_OWNED)
