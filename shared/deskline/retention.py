@@ -1,7 +1,7 @@
 """What is recorded for reports and not for ever: rows older than ``shadow_retention_days`` go, some thousands at a time.
 
 It runs beside the units of work, on a connection of its own, so that nobody waits for it, and also where nothing is
-recorded any more. Several instances may do it at once: each passes over the rows that another has in hand.
+recorded any more. Several instances may do it at once: what another has removed meanwhile is not there to be removed.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ async def prune(connection: Connection, table: str, column: str, before: int) ->
     while True:
         done = await connection.execute(
             f"DELETE FROM {table} WHERE ctid = ANY(ARRAY("  # noqa: S608  (our own names)
-            f"SELECT ctid FROM {table} WHERE {column} < $1 LIMIT {_AT_ONCE} FOR UPDATE SKIP LOCKED))",
+            f"SELECT ctid FROM {table} WHERE {column} < $1 LIMIT {_AT_ONCE}))",
             before,
         )
         count = int(done.rpartition(" ")[2])
