@@ -1,0 +1,103 @@
+"""What is tried in shadow, on real Kafka and PostgreSQL: recorded with the decision, reported, pruned."""
+
+import asyncio
+import json
+
+import pytest
+from tests.fixtures.deployment import SHOP, Deployment, caught_up, gateway, said
+from typer.testing import CliRunner
+
+from deskline.cli import app
+from deskline.clock import DAY, now_us
+from deskline.postgres import connect
+from deskline.records import REPLIES, ROUTING, SLA
+from deskline.retention import prune
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+
+PARTITIONS = 4
+PATIENCE_S = 60
+DEFAULT = {
+    "rules": "rules: [{rule_id: shipping, when: {any_of: [发货]}, reply: {kind: faq, text: 48 小时内发货。}}]",
+    "agents": "agents: [{agent_id: anna, capacity: 5}, {agent_id: bo, capacity: 5, skills: {tax: 3}}]",
+    "limits": "patience_s: 600\nreply_max_age_s: 3600\n",
+    "sla": "policies: [{policy_id: now, targets: {instant_reply: 600}}]",
+    "routing": "rules: [{rule_id: any, steps: [{keep_skills: false}]}]",
+}
+CANDIDATES = {
+    "rules": "inherit: true\nrules: [{rule_id: size, when: {any_of: [尺码]}, reply: {text: 请看尺码表。}}]",
+    "sla": "policies: [{policy_id: next, targets: {instant_reply: 0.000001}}]",
+    "routing": "rules: [{rule_id: tax, steps: [{groups: [nobody], wait_s: 100}, {}]}]",
+}
+
+
+@pytest.fixture
+def desk(topics):
+    return Deployment(topics, PARTITIONS)
+
+
+def command(desk, *arguments):
+    """A `deskline` command on this deployment; what it printed."""
+    settings = desk.settings
+    addresses = ["--postgres-dsn", settings.postgres_dsn.get_secret_value()]
+    if arguments[0] == "trial" and arguments[1] != "status":
+        addresses += ["--topic-prefix", settings.topic_prefix]
+    if arguments[:2] in (("trial", "start"), ("trial", "stop")):
+        addresses += ["--bootstrap-servers", settings.bootstrap_servers]
+
+    def invoke():
+        result = CliRunner().invoke(
+            app, [*arguments, *addresses], env={"DESKLINE_CONFIG_LEAD_S": "0.5", "COLUMNS": "200"}
+        )
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    return asyncio.to_thread(invoke)
+
+
+async def test_candidates_of_all_services_are_recorded_reported_and_pruned(desk, tmp_path, eventually):
+    for name, text in CANDIDATES.items():
+        folder = tmp_path / "_default" / "shadow"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    in_force = await desk.configure(tmp_path, DEFAULT)
+    await eventually(lambda: now_us() > in_force, "in force")
+    at = now_us()
+    async with desk.running("autoreply") as autoreply, desk.running("router") as router, desk.running("sla") as sla:
+        await desk.send([gateway("agent.status_changed.v1", "anna", at, "s-1", agent_id="anna", status="online")])
+        await desk.send([said("c-1", at, "m-1", "什么时候发货"), said("c-2", at, "m-2", "有尺码吗")])
+        await eventually(lambda: desk.has_told(ROUTING, 2), "assigned", PATIENCE_S)
+        await eventually(lambda: desk.has_told(SLA, 1), "told", PATIENCE_S)
+        await eventually(caught_up(autoreply, router, sla), "caught up", PATIENCE_S)
+
+    # What went out is what the live documents say.
+    assert sorted(out.value["type"] for out in await desk.told(REPLIES)) == ["handover.requested.v1", "reply.issued.v1"]
+    assert {out.value["type"] for out in await desk.told(SLA)} <= {"sla.met.v1", "sla.warning.v1"}
+
+    file = tmp_path / "report.json"
+    output = await command(desk, "shadow", "report", "--shop", SHOP, "--lang", "zh", "--json", str(file))
+    assert "候选" in output
+    data = json.loads(file.read_text(encoding="utf-8"))
+    rules = data["rules"]["candidate"]
+    assert (rules["messages"], rules["verdicts"]["same"]["count"], rules["verdicts"]["gained"]["count"]) == (2, 1, 1)
+    (gained,) = rules["differences"]
+    assert gained["candidate"] == {"outcome": "reply", "rule_id": "size", "text": "请看尺码表。"}
+    assert gained["examples"] == ["c-2 m-2"]
+    assert data["routing"]["agreements"]["waits"] == {"count": 1, "share": 1.0}
+    assert data["routing"]["agents"] == [{"agent_id": "anna", "live": 1, "candidate": 0}]
+    breaches = data["sla"]["by_metric"]["instant_reply"]
+    # c-1 was answered within ten minutes, and not within a microsecond; c-2 is in a person's hands, its clock still open.
+    assert (breaches["clocks"], breaches["live"], breaches["gained"]) == (1, 0, 1)
+
+    for service, table, column in (
+        ("autoreply", "shadow_decisions", "at"),
+        ("router", "shadow_decisions", "at"),
+        ("sla", "shadow_clocks", "started_at"),
+    ):
+        connection = await connect(desk.settings, service)
+        try:
+            assert await prune(connection, table, column, at - DAY) == 0
+            assert await prune(connection, table, column, now_us() + DAY) > 0
+            assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0
+        finally:
+            await connection.close()
