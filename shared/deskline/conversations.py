@@ -9,7 +9,7 @@ makes the cache safe. What else a decision wants written (``Context.effect``) is
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
@@ -44,6 +44,8 @@ class Context(NamedTuple):
     """subject → events of a topic that was settled, by offset, this unit's included: what stands behind an old record."""
     effect: Callable[[object], None] = _dropped
     """Takes a value that is to be written beside the state, in the unit's own transaction (``Effects``)."""
+    gathered: Any = None
+    """What the folding's own ``gather`` gave for this unit."""
 
 
 class Effects(Protocol):
@@ -64,6 +66,9 @@ class Folding(Protocol[S]):
 
     def advance(self, subject: str, state: S, events: Sequence[Event], context: Context) -> list[Output]:
         """``events``: this conversation's, of all topics, in processing order; empty when only its timer fired."""
+
+    # Optional: ``async def gather(connection, events) -> Any``: reads, in the unit's own transaction and before anything of it
+    # is decided, what spans conversations; what it gives is ``Context.gathered``.
 
     def due(self, state: S) -> int | None:
         """When to be called again without an event: fires when the lane's watermark reaches it (µs)."""
@@ -87,6 +92,9 @@ class ConversationConsumer(Generic[S]):
         self.name = folding.name
         self.topics = folding.topics
         self.config = config
+        self._gather: Callable[[Connection, Sequence[Event]], Awaitable[object]] | None = getattr(
+            folding, "gather", None
+        )
         settle = getattr(folding, "settle", None)
         if settle is not None:
             self.settle = settle
@@ -111,8 +119,10 @@ class ConversationConsumer(Generic[S]):
             if (event.partition, event.subject) in events:
                 ahead[event.partition][event.subject].append(event)
         effects: list[object] = []
+        gathered = None if self._gather is None else await self._gather(tx.connection, work.events)
         contexts = {
-            lane: self._context(lane, work, ahead[lane], effects.append) for lane in {lane for lane, _ in events}
+            lane: self._context(lane, work, ahead[lane], gathered, effects.append)
+            for lane in {lane for lane, _ in events}
         }
         # decide
         advance, due_of, fresh = self.folding.advance, self.folding.due, self.folding.fresh
@@ -142,10 +152,15 @@ class ConversationConsumer(Generic[S]):
             await self._effects[kind].apply(connection, those)
 
     def _context(
-        self, lane: int, work: Work, ahead: Mapping[str, Sequence[Event]], effect: Callable[[object], None]
+        self,
+        lane: int,
+        work: Work,
+        ahead: Mapping[str, Sequence[Event]],
+        gathered: object,
+        effect: Callable[[object], None],
     ) -> Context:
         positions = {topic: work.positions[topic, lane] for topic in self.topics if (topic, lane) in work.positions}
-        return Context(work.now, work.watermarks.get(lane, 0), self.config, positions, lane, ahead, effect)
+        return Context(work.now, work.watermarks.get(lane, 0), self.config, positions, lane, ahead, effect, gathered)
 
     async def due(
         self, connection: Connection, watermarks: Mapping[int, int], limit: int

@@ -3,8 +3,10 @@
 from deskline.conversations import ConversationConsumer
 from deskline.retention import pruning
 from deskline.service import Runtime
+from deskline_autoreply.achievements_store import Hits, Rest, Rests
 from deskline_autoreply.handler import Autoreply, State
 from deskline_autoreply.metrics import Metrics
+from deskline_autoreply.policy.achievements import Hit
 from deskline_autoreply.policy.shadow import ShadowDecision
 from deskline_autoreply.shadow_store import ShadowDecisions
 
@@ -13,4 +15,7 @@ def build(runtime: Runtime) -> ConversationConsumer[State]:
     metrics = Metrics(runtime.registry)
     autoreply = Autoreply(runtime.config, metrics.count, metrics.count_other_shop)
     runtime.background.append(pruning(runtime.settings, "autoreply", "shadow_decisions", "at"))
-    return ConversationConsumer(autoreply, runtime.config, effects={ShadowDecision: ShadowDecisions()})
+    runtime.background.append(pruning(runtime.settings, "autoreply", "cooldowns", "until"))
+    return ConversationConsumer(
+        autoreply, runtime.config, effects={ShadowDecision: ShadowDecisions(), Hit: Hits(), Rest: Rests()}
+    )

@@ -97,7 +97,7 @@ def explain(rules: Compiled, asked: Asked) -> list[str]:
     reply, handover = (None, rules.fallback) if decided is None else (decided.reply, decided.handover)
     lines.append(f"decides: {'the fallback' if decided is None else decided.rule_id}")
     if reply is not None:
-        lines.append(f"reply ({reply.kind}): {reply.texts[0].text}")
+        lines.append(f"reply ({reply.kind}): {' | '.join(text.text for text in reply.texts)}")
     if handover is not None:
         details = [f"reason {handover.reason}", f"priority {handover.priority}"]
         details += [f"skills {', '.join(handover.skills)}"] if handover.skills else []

@@ -13,17 +13,21 @@ import structlog
 
 from deskline import ids
 from deskline.clock import parse_rfc3339, rfc3339
+from deskline.config.rule_templates import plain
 from deskline.duplicates import Seen
 from deskline.events.models import HandoverRequested, MessageIgnored, ReplyIssued
 from deskline.events.wire import encode, new
 from deskline.folding import deep_text
 from deskline.records import CONVERSATIONS, REPLIES, ROUTING, Event, Output
 from deskline.text import fold, readable
-from deskline_autoreply.model import Answered, Decision, HandedOver, Ignore, Ignored
+from deskline_autoreply.achievements_store import Rest, Resting, load_resting
+from deskline_autoreply.model import Answered, Decision, HandedOver, Ignore, Ignored, Said
 from deskline_autoreply.policy import history as facts
 from deskline_autoreply.policy import requests as routing
+from deskline_autoreply.policy.achievements import hits_of, hits_of_rating
 from deskline_autoreply.policy.border import Message, decide
 from deskline_autoreply.policy.history import History
+from deskline_autoreply.policy.manners import digests, is_echo
 from deskline_autoreply.policy.requests import Requests
 from deskline_autoreply.policy.rules import Asked
 from deskline_autoreply.policy.shadow import ShadowDecision, Tried, beside, is_compared, is_recorded, word_of
@@ -33,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from deskline.config.book import ConfigBook
-    from deskline.config.rules_document import Reply
     from deskline.conversations import Context
+    from deskline.postgres import Connection
     from deskline_autoreply.policy.rules import Compiled
 
 log = structlog.get_logger(__name__)
@@ -103,6 +107,9 @@ class Autoreply:
                 self._answer(subject, state, event, context, outputs)
             else:
                 _follow_conversation(state.history, event)
+                if event.type == "conversation.rated.v1":
+                    for hit in hits_of_rating(state.history, event.data.score, context.lane):
+                        context.effect(hit)
         return outputs
 
     def _flag_other_shop(self, event: Event, shop: str) -> None:
@@ -132,8 +139,20 @@ class Autoreply:
             written = facts.taken_care_of(event, news, broker_at + durations.limits.patience)
         asked = self._asked(event, shop, rules, text, first_message=not history.opened_at)
         time = max(context.now, at)
+        customer = data.customer.customer_id
+        resting = context.gathered if isinstance(context.gathered, Resting) else Resting()
+        message = Message(
+            subject,
+            turn,
+            broker_at,
+            written,
+            asked,
+            customer,
+            self._values(event, shop, state) if rules.needs_values else {},
+            resting.at(shop, customer, at, rules.cooldowns) if rules.cooldowns else frozenset(),
+            nobody=rules.is_bot(customer) or is_echo(history.said, data.text, turn.digest),
+        )
         # decide
-        message = Message(subject, turn, broker_at, written, asked)
         decision = decide(message, history, state.requests, rules, durations.limits, time=time)
         # apply
         if rules.candidate is not None or rules.shadow:
@@ -144,13 +163,51 @@ class Autoreply:
                 context.effect(row)
             if rules.candidate is not None and is_compared(decision):
                 asked = self._asked(event, shop, rules.candidate, text, first_message=asked.first_message)
-                message = message._replace(asked=asked)
+                message = message._replace(
+                    asked=asked,
+                    values=self._values(event, shop, state),
+                    resting=resting.at(shop, customer, at, rules.candidate.cooldowns),
+                )
                 would = decide(message, history, state.requests, rules.candidate, durations.limits, time=time)
                 context.effect(beside(row, would))
         facts.remember(history, turn, decision, time)
+        for hit in hits_of(decision, history, at, context.lane):
+            context.effect(hit)
+        reply, rule_id = _sent(decision)
+        if reply is not None:
+            facts.say(history, at, digests(reply.text))
+            if rule_id is not None and rule_id in rules.cooldowns:
+                rest = Rest(shop, customer, rule_id, at + rules.cooldowns[rule_id])
+                resting.add(rest)
+                context.effect(rest)
+        if not isinstance(decision, Ignored) or decision.instead_of is None:
+            facts.tag(history, decision.tagged.tags)
         self._count(decision)
         common = {"shop_id": shop, "rules_version": version, "routing_offset": context.positions[ROUTING]}
         outputs += _Telling(subject, event, common, time, time + durations.deliver_by).outputs(decision)
+
+    async def gather(self, connection: Connection, events: Sequence[Event]) -> Resting:
+        """Which rules rest for the customers of this unit, where rules have a cooldown at all."""
+        customers = {
+            (event.data.shop_id, event.data.customer.customer_id)
+            for event in events
+            if event.type == RECEIVED
+            and self._versions.rules(event.data.shop_id, event.at, event.broker_at)[1].cooldowns
+        }
+        return await load_resting(connection, customers) if customers else Resting()
+
+    def _values(self, event: Event, shop: str, state: State) -> dict[str, str | None]:
+        """Of the variables that replies may use; what customers and gateways state is made plain."""
+        data = event.data
+        position = routing.queue_position(state.requests)
+        return {
+            "customer_name": plain(data.customer.name),
+            "order_id": plain(data.order_id),
+            "product": plain(data.product_id),
+            "agent_hours": self._versions.agent_hours(shop, event.at, event.broker_at),
+            "queue_position": None if position is None else str(position),
+            "coupon": None,
+        }
 
     def _asked(self, event: Event, shop: str, rules: Compiled, text: str, *, first_message: bool) -> Asked:
         """What these rules may look at; ``text``: as the contract folds it."""
@@ -197,19 +254,20 @@ class _Telling:
             case _:
                 assert_never(decision)
 
-    def _reply(self, reply: Reply, rule_id: str | None, *, handover: bool) -> Output:
+    def _reply(self, reply: Said, rule_id: str | None, *, handover: bool) -> Output:
         reply_id = ids.reply_id(self.subject, self.event.data.message_id)
         data = new(
             ReplyIssued,
             **self.common,
             reply_id=reply_id,
             in_reply_to=self.event.data.message_id,
-            text=reply.texts[0].text,
+            text=reply.text,
             kind=reply.kind,
             handover=handover,
             deliver_by=rfc3339(self.deliver_by),
             rule_id=rule_id,
             entry_id=reply.entry_id,
+            confidence=reply.confidence,
         )
         return self._output("reply.issued.v1", reply_id, data)
 
@@ -250,6 +308,15 @@ class _Telling:
             rule_id=None if would is None or isinstance(would, Ignored) else would.rule_id,
             rules_version=self.common["rules_version"],
         )
+
+
+def _sent(decision: Decision) -> tuple[Said | None, str | None]:
+    """What a decision sends to the customer, and which rule says it."""
+    match decision:
+        case Answered(reply=reply, rule_id=rule_id) | HandedOver(reply=reply, rule_id=rule_id):
+            return reply, rule_id
+        case Ignored():
+            return None, None
 
 
 def _follow_conversation(history: History, event: Event) -> None:

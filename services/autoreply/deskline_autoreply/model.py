@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from deskline.config.rules_document import Handover, Reply
+    from deskline.config.rules_document import Handover
 
 SECOND: Final = 1_000_000
 
@@ -91,13 +91,38 @@ OUTCOMES: Final[dict[tuple[bool, Wish], Outcome]] = {
 }
 
 
+class Said(NamedTuple):
+    """What is sent to the customer."""
+
+    kind: str
+    text: str
+    configured: str = ""
+    """The shop's own words, variables not filled in: for what is recorded."""
+    entry_id: str | None = None
+    variant: str = ""
+    confidence: float | None = None
+
+
+class Tagged(NamedTuple):
+    """What rules marked on the way to the decision."""
+
+    rule_ids: tuple[str, ...] = ()
+    """Those that did nothing else."""
+    tags: tuple[str, ...] = ()
+    """Flags of this hand-over and every later one of the conversation."""
+
+
+NOTHING_TAGGED: Final = Tagged()
+
+
 @dataclass(frozen=True, slots=True)
 class Answered:
     """``reply.issued`` with ``handover`` false."""
 
-    reply: Reply
-    rule_id: str
+    reply: Said
+    rule_id: str | None
     reason: Wish = Wish.ANSWER
+    tagged: Tagged = NOTHING_TAGGED
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +134,8 @@ class HandedOver:
     waiting_since: int
     handover: Handover
     rule_id: str | None
-    reply: Reply | None
+    reply: Said | None
+    tagged: Tagged = NOTHING_TAGGED
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +147,9 @@ class Ignored:
     """Superseded because the router took the message's silence for a request: it waits in that request."""
     instead_of: Answered | HandedOver | Ignored | None = None
     """In a shop in shadow: what would have been sent."""
+    rule_id: str | None = None
+    """The rule that wants silence."""
+    tagged: Tagged = NOTHING_TAGGED
 
 
 Decision = Answered | HandedOver | Ignored

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from deskline.calendars import Hours
-from deskline.config.documents import CalendarsDocument, LimitsDocument
+from deskline.config.documents import CalendarsDocument, LimitsDocument, Weekly
 from deskline.config.rules_document import RulesDocument
 from deskline_autoreply.model import SECOND
 from deskline_autoreply.policy.border import Limits
@@ -26,6 +26,9 @@ C = TypeVar("C")
 
 # Versions in use at a time: a few per shop. A compiled calendar takes some 100 kB, so not many more than are in use.
 _MOST: Final = 2_000
+
+
+_WEEKDAYS: Final = tuple(Weekly.model_fields)
 
 
 class _PerDocument(Generic[D, C]):
@@ -80,6 +83,10 @@ class Versions:
             ),
         )
 
+    def agent_hours(self, shop: str, at: int, broker_at: int) -> str | None:
+        """Today's, by the shop's default calendar; None on a day without."""
+        return self._zones.of(self._config.calendars(shop, at, broker_at)).hours(at)
+
     def durations(self, shop: str, at: int, broker_at: int) -> Durations:
         return self._durations.of(self._config.limits(shop, at, broker_at))
 
@@ -88,10 +95,19 @@ class _Zone:
     """The clock of a shop's default calendar."""
 
     def __init__(self, document: CalendarsDocument) -> None:
-        self._zone = ZoneInfo(document.calendars[document.default].timezone)
+        self._calendar = document.calendars[document.default]
+        self._zone = ZoneInfo(self._calendar.timezone)
 
     def local(self, at: int) -> datetime:
         return datetime.fromtimestamp(at // SECOND, self._zone).replace(tzinfo=None)
+
+    def hours(self, at: int) -> str | None:
+        today, calendar = self.local(at).date(), self._calendar
+        spans = calendar.special_days.get(today)
+        if spans is None:
+            weekly = getattr(calendar.weekly, _WEEKDAYS[today.weekday()])
+            spans = () if today in calendar.holidays else weekly
+        return ", ".join(spans) or None
 
 
 def _hours(document: CalendarsDocument) -> Hours:

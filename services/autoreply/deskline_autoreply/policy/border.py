@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
 
+from deskline.text import fold
 from deskline_autoreply.model import (
     OUTCOMES,
     REPEATED_US,
@@ -20,13 +22,19 @@ from deskline_autoreply.model import (
     Ignored,
     Outcome,
     Reason,
+    Said,
+    Tagged,
     Wish,
 )
-from deskline_autoreply.policy.history import ANSWERED, HANDED, History, Turn, waiting_since
+from deskline_autoreply.policy.history import ANSWERED, HANDED, History, Turn, digest, waiting_since
+from deskline_autoreply.policy.manners import must_be_quiet
+from deskline_autoreply.policy.rules.compiled import only_tags
 from deskline_autoreply.policy.standing import had_request, is_owned, request_is_open
 
 if TYPE_CHECKING:
-    from deskline.config.rules_document import AutoreplyRule, Handover, Reply
+    from collections.abc import Mapping
+
+    from deskline.config.rules_document import AutoreplyRule, Handover
     from deskline_autoreply.policy.requests import Requests
     from deskline_autoreply.policy.rules import Asked, Compiled
 
@@ -47,7 +55,27 @@ class Message(NamedTuple):
     written: bool
     """An agent has written since: before the message in conversations.v1, or behind it within its patience (a close, too)."""
     asked: Asked
+    customer: str = ""
+    values: Mapping[str, str | None] = MappingProxyType({})
+    """Of the variables in replies; empty where ``needs_values`` is False."""
+    resting: frozenset[str] = frozenset()
+    """Rules that have replied to this customer, in any conversation with this shop, and rest still (``cooldown_s``)."""
+    nobody: bool = False
+    """A machine's message, or an echo of our own text."""
 
+
+class _Chosen(NamedTuple):
+    """What the rules say, before the border."""
+
+    rule: AutoreplyRule | None
+    reply: Said | None
+    quiet: str | None
+    """Why the robot may not reply now (a flag for people)."""
+    tagged: Tagged
+
+
+# A list on an event holds at most 64 (contract §1).
+_MOST_FLAGS: Final = 64
 
 _WISHES: Final[dict[tuple[bool, bool], Wish]] = {
     # (with a holding reply, urgent)
@@ -92,39 +120,83 @@ def _unowned(message: Message, history: History, requests: Requests, rules: Comp
             ended = max(history.closed_at, requests.released_at)
             if is_open and any(earlier.marks & HANDED and earlier.at > ended for earlier in near):
                 return Ignored(Ignore.DUPLICATE_TEXT)
-            if any(earlier.marks & ANSWERED for earlier in near):
+            if message.nobody or any(earlier.marks & ANSWERED for earlier in near):
                 return Ignored(Ignore.COOLDOWN)
             repeated = any(
                 SAME_TEXT_US < turn.at - earlier.at <= REPEATED_US and earlier.at > history.closed_at
                 for earlier in same
             )
-    rule = rules.first(message.asked)
-    wish, reply, handover, reason = _want(rule, rules.fallback, is_open=is_open, repeated=repeated, too_old=too_old)
+    if message.nobody:
+        return Ignored(Ignore.COOLDOWN)
+    chosen = _choose(message, history, rules)
+    rule = chosen.rule
+    if rule is not None and rule.silent:
+        return Ignored(Ignore.COOLDOWN, rule_id=rule.rule_id, tagged=chosen.tagged)
+    wish, reply, handover, reason = _want(chosen, rules.fallback, is_open=is_open, repeated=repeated, too_old=too_old)
     outcome = OUTCOMES[is_open, wish]
     match outcome:
         case Outcome.IGNORED:
-            return Ignored(Ignore.WAITING)
+            return Ignored(Ignore.WAITING, tagged=chosen.tagged)
         case Outcome.REPLY:
             assert reply is not None
             assert rule is not None
-            return Answered(reply, rule.rule_id)
+            return Answered(reply, rule.rule_id, tagged=chosen.tagged)
         case Outcome.HANDOVER | Outcome.BOTH:
             return HandedOver(
                 reason,
                 waiting_since(history, turn.at),
-                handover,
+                _flagged(handover, history, chosen),
                 rule.rule_id if rule is not None else None,
                 reply,
+                chosen.tagged,
             )
         case _:
             assert_never(outcome)
 
 
+def _choose(message: Message, history: History, rules: Compiled) -> _Chosen:
+    """The first matching rule that has something to say, or hands over, or is silent.
+
+    A reply that may not go out (the rule rests, the text was said just now, its variables have no value, the robot must be
+    quiet) is left out of a rule that hands over, and passes over one that does not: in the end the fallback asks for a person.
+    """
+    quiet = must_be_quiet(rules.guard, history, message.turn.at)
+    only: list[str] = []
+    tags: list[str] = []
+    last = history.said_last if message.turn.at - max(history.replied, default=0) <= REPEATED_US else 0
+
+    def was_said(text: str) -> bool:
+        return last != 0 and digest(fold(text)) == last
+
+    found: AutoreplyRule | None = None
+    reply: Said | None = None
+    for rule in rules.matching(message.asked):
+        tags += rule.tags
+        if only_tags(rule):
+            only.append(rule.rule_id)
+            continue
+        if rule.reply is not None and quiet is None and rule.rule_id not in message.resting:
+            reply = rules.say(rule, message.customer, message.values, was_said)
+        if reply is not None or rule.handover is not None or rule.silent:
+            found = rule
+            break
+    return _Chosen(found, reply, quiet, Tagged(tuple(only), tuple(tags)))
+
+
+def _flagged(handover: Handover, history: History, chosen: _Chosen) -> Handover:
+    """With what rules have marked in this conversation, and why the robot fell silent."""
+    more = [*history.tags, *chosen.tagged.tags, *([chosen.quiet] if chosen.quiet is not None else [])]
+    if not more:
+        return handover
+    flags = tuple(dict.fromkeys((*handover.flags, *more)))[:_MOST_FLAGS]
+    return handover.model_copy(update={"flags": flags})
+
+
 def _want(
-    rule: AutoreplyRule | None, fallback: Handover, *, is_open: bool, repeated: bool, too_old: bool
-) -> tuple[Wish, Reply | None, Handover, Reason]:
+    chosen: _Chosen, fallback: Handover, *, is_open: bool, repeated: bool, too_old: bool
+) -> tuple[Wish, Said | None, Handover, Reason]:
     """What the rules want of a message, before it is asked whether a request is open already."""
-    reply = rule.reply if rule is not None else None
+    rule, reply = chosen.rule, chosen.reply
     handover = rule.handover if rule is not None else fallback
     if handover is None and (repeated or too_old):
         # An answer that did not help, or that comes too late: a person has to see it.

@@ -41,6 +41,13 @@ _MOST_SPOKEN: Final = 32
 _FIRST_SPOKEN: Final = 8
 _MOST_ACTS: Final = 16
 
+# An echo comes at once; a loop of a hundred within its time is one.
+_MOST_SAID: Final = 4
+_MOST_REPLIED: Final = 100
+# Flags of one hand-over are at most 64 (contract §1).
+_MOST_TAGS: Final = 32
+_MOST_CREDITS: Final = 16
+
 ANSWERED: Final = 1
 HANDED: Final = 2
 UNCOUNTED: Final = 4
@@ -80,6 +87,19 @@ class Transferred(msgspec.Struct, array_like=True):
     at: int
 
 
+class Credit(msgspec.Struct, array_like=True):
+    """A rule or an entry that answered in this conversation, until the customer writes again after its close."""
+
+    kind: str
+    id: str
+    variant: str
+    at: int
+    """Event time of the message that it answered."""
+    followed: bool = False
+    """A person was asked for since."""
+    rated: bool = False
+
+
 class History(msgspec.Struct, array_like=True):
     shop: str = ""
     """Of the first ``message.received``; empty before."""
@@ -99,6 +119,17 @@ class History(msgspec.Struct, array_like=True):
     transferred: list[Transferred] = []
     late_complaints: list[str] = []
     """``id`` of each ``complaint.opened`` read after a close that is not earlier: that close does not end its request."""
+    said: list[list[int]] = []
+    """Digests of our last texts (``manners.digests``), the newest last."""
+    said_last: int = 0
+    """Digest of our last text, while nobody else has answered since; 0: none."""
+    replies: int = 0
+    """Our replies since the last close."""
+    replied: list[int] = []
+    """Event times of the messages that the newest of them answered."""
+    tags: list[str] = []
+    """What rules marked since the last close."""
+    credits: list[Credit] = []
 
 
 def digest(folded: str) -> int:
@@ -160,9 +191,33 @@ def remember(history: History, turn: Turn, decision: Decision, time: int) -> Non
             elif silent:
                 turn.marks |= HANDED
     if turn.at > history.closed_at:
+        if not history.opened_at:
+            history.credits = [known for known in history.credits if known.at > history.closed_at]
         history.opened_at = min(history.opened_at or turn.at, turn.at)
     history.turns.append(turn)
     _forget(history, turn.at)
+
+
+def say(history: History, at: int, text_digests: list[int]) -> None:
+    """We sent a text for a message of event time ``at``."""
+    history.said.append(text_digests)
+    del history.said[:-_MOST_SAID]
+    history.said_last = text_digests[0]
+    history.replies += 1
+    history.replied.append(at)
+    del history.replied[:-_MOST_REPLIED]
+
+
+def tag(history: History, tags: Iterable[str]) -> None:
+    history.tags += [one for one in dict.fromkeys(tags) if one not in history.tags]
+    del history.tags[_MOST_TAGS:]
+
+
+def credit(history: History, kind: str, id_: str, variant: str, at: int) -> None:
+    """It answered; what becomes of the conversation is counted for it, once."""
+    if not any((known.kind, known.id, known.variant) == (kind, id_, variant) for known in history.credits):
+        history.credits.append(Credit(kind, id_, variant, at))
+        del history.credits[:-_MOST_CREDITS]
 
 
 def _forget(history: History, newest: int) -> None:
@@ -186,6 +241,7 @@ def waiting_since(history: History, at: int) -> int:
 
 def speak(history: History, agent: str, at: int, reply_to: str | None, broker_at: int) -> None:
     """An agent wrote."""
+    history.said_last = 0
     place, unknown = at, reply_to or ""
     answered = -1
     for index, turn in enumerate(history.turns):
@@ -227,6 +283,8 @@ def close(history: History, at: int) -> None:
     if at <= history.closed_at:
         return
     history.closed_at = at
+    history.said_last = history.replies = 0
+    history.replied, history.tags = [], []
     history.turns = [turn for turn in history.turns if turn.at > at - SAME_TEXT_US]
     history.opened_at = min((turn.at for turn in history.turns if turn.at > at), default=0)
     history.spoken = [spoken for spoken in history.spoken if spoken.place > at or spoken.reply_to]

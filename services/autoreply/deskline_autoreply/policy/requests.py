@@ -26,6 +26,8 @@ class Request(msgspec.Struct, array_like=True):
     """Event time of the first ``conversation.queued``."""
     ended_at: int = OPEN
     ended_by: str = ""
+    position: int = 0
+    """In the queue, as last told."""
 
 
 class Assignment(msgspec.Struct, array_like=True):
@@ -57,9 +59,21 @@ class Requests(msgspec.Struct, array_like=True):
 def queue(requests: Requests, data: Any, at: int, waiting_since: int) -> None:
     """``conversation.queued``: the first of a request opens it."""
     requests.queued_at = max(requests.queued_at, at)
-    if requests.request(data.request_id) is None:
-        requests.requests.append(Request(data.request_id, data.cause, waiting_since, at))
+    request = requests.request(data.request_id)
+    if request is None:
+        request = Request(data.request_id, data.cause, waiting_since, at)
+        requests.requests.append(request)
         del requests.requests[:-_MOST_REQUESTS]
+    request.position = data.position
+
+
+def queue_position(requests: Requests) -> int | None:
+    """Of the open request while nobody has it, as far as read."""
+    last = requests.requests[-1] if requests.requests else None
+    if last is None or last.ended_at or not last.position:
+        return None
+    taken = any(one.request_id == last.request_id and not one.ended_at for one in requests.assignments)
+    return None if taken else last.position
 
 
 def assign(requests: Requests, data: Any, at: int) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
 from deskline_autoreply.model import Answered, Decision, HandedOver, Ignore, Ignored, Outcome
 
 if TYPE_CHECKING:
-    from deskline.config.rules_document import Reply
+    from deskline_autoreply.model import Said
     from deskline_autoreply.policy.rules import Compiled
 
 BEFORE_THE_RULES: Final = frozenset({Ignore.SUPERSEDED, Ignore.EMPTY, Ignore.HUMAN_OWNED})
@@ -84,8 +84,12 @@ def word_of(decision: Decision) -> Word:
             assert_never(decision)
 
 
-def _with(reply: Reply | None, word: Word) -> Word:
-    return word if reply is None else word._replace(kind=reply.kind, text=reply.text, entry_id=reply.entry_id)
+def _with(reply: Said | None, word: Word) -> Word:
+    return (
+        word
+        if reply is None
+        else word._replace(kind=reply.kind, text=reply.configured or reply.text, entry_id=reply.entry_id)
+    )
 
 
 def compare(live: Word, would: Word) -> Verdict:

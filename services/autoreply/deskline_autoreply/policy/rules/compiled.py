@@ -15,11 +15,13 @@ from deskline.folding import deep_text
 from deskline.text import fold
 from deskline_autoreply.policy.rules.conditions import Asked, Times, bare, calendars_named, failed_bare
 from deskline_autoreply.policy.rules.finding import finder
+from deskline_autoreply.policy.rules.saying import Saying
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from deskline.config.rules_document import AutoreplyRule, Handover, RulesDocument
+    from deskline_autoreply.model import Said
     from deskline_autoreply.policy.rules.conditions import Bare
 
 
@@ -117,6 +119,22 @@ class Compiled:
         self._times = tuple(Times.of(rule) for rule in self.rules)
         self.needs_moment = any(times is not None for times in self._times)
         self.calendars = calendars_named(self.rules)
+        self.guard = document.guard
+        self._bots = frozenset(document.guard.bots)
+        self._bot_patterns = tuple(compile_pattern(pattern).search for pattern in document.guard.bot_patterns)
+        self.cooldowns = {
+            rule.rule_id: round(cooldown * 1e6)
+            for rule in self.rules
+            if rule.reply is not None
+            and (cooldown := document.cooldown_s if rule.cooldown_s is None else rule.cooldown_s)
+        }
+        """Rule → µs."""
+        self._sayings = {
+            rule.rule_id: Saying(rule.rule_id, rule.reply, document.constants)
+            for rule in self.rules
+            if rule.reply is not None
+        }
+        self.needs_values = any(saying.needs_values for saying in self._sayings.values())
         numbers = _Numbers()
         self._words = tuple(_words(rule, numbers) for rule in self.rules)
         self._bare: tuple[Bare, ...] = tuple(map(bare, self.rules))
@@ -147,6 +165,18 @@ class Compiled:
             return
         for word in needed:
             self._by_word.setdefault(word, []).append(position)
+
+    def is_bot(self, customer: str) -> bool:
+        if customer in self._bots:
+            return True
+        encoded = customer.encode() if self._bot_patterns else b""
+        return any(search(encoded) is not None for search in self._bot_patterns)
+
+    def say(
+        self, rule: AutoreplyRule, customer: str, values: Mapping[str, str | None], was_said: Callable[[str], bool]
+    ) -> Said | None:
+        """What a rule that replies says to this customer now; None where it has nothing to say."""
+        return self._sayings[rule.rule_id].say(customer, values, was_said)
 
     def in_shadow(self, at: int) -> bool:
         """Whether nothing is sent for a message of this event time: the shop's trial runs, or has ended without going live."""
