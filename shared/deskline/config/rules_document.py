@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from deskline.config.base import Document, Name, PositiveSeconds, Seconds, Span, once, problem_at
-from deskline.config.knowledge_document import Knowledge
+from deskline.config.knowledge_document import Knowledge, merged
 from deskline.config.rule_patterns import MAX_PATTERN, check_pattern, check_phrase
 from deskline.config.rule_templates import MAX_TEXT
 from deskline.config.rule_times import edge, yearly
@@ -327,6 +327,8 @@ def inherited(default: RulesDocument, own: RulesDocument) -> RulesDocument:
     """What a shop runs on whose document says ``inherit``: its own rules, and those of ``_default`` that it does not
     override by their ``rule_id``. Complete in itself, so a version means the same whatever becomes of ``_default``.
     """
+    if own.knowledge.inherit:
+        own = own.model_copy(update={"knowledge": merged(default.knowledge, own.knowledge)})
     if not own.inherit:
         return own
     ids = {rule.rule_id for rule in own.rules}

@@ -1,0 +1,222 @@
+"""The knowledge base of one version: what comes near a question, and whether it is sure enough to answer by itself.
+
+``KnowledgeIndex.of(document)`` compiles (about a millisecond per phrasing, so outside the event loop); ``search`` and ``answer`` are
+functions of their arguments and the document alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from deskline.config.knowledge_document import Knowledge, merged
+from deskline.folding import deep_text
+from deskline_autoreply.knowledge.calibration import Judged, Threshold, threshold
+from deskline_autoreply.knowledge.items import Items
+from deskline_autoreply.knowledge.ranking import Case, Model, Ranked, shipped
+from deskline_autoreply.knowledge.retrieval import FEATURES, Near, Retriever
+from deskline_autoreply.knowledge.vectors import Encoder, encoder
+from deskline_autoreply.knowledge.words import words_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from deskline.config.knowledge_document import Entry
+
+# A question that shares less than this of its weight with every phrasing is answered right in one case of a thousand; it is
+# not worth two milliseconds for a vector.
+HOPELESS: Final = 0.12
+# Below, an entry is not what the agent is looking for, nor worth to be called near.
+NEAR: Final = 0.1
+SUGGESTED: Final = 3
+# With so few questions of its own a shop's threshold would be chance; with more the confidence is fitted to them too.
+_OWN_THRESHOLD: Final = 100
+_OWN_MODEL: Final = 400
+
+
+class Candidate(NamedTuple):
+    entry_id: str
+    confidence: float
+    """How probably it is the right entry, 0 to 1."""
+    phrasing: str
+    """Its first."""
+    answer: str
+    kind: str
+    parts: tuple[tuple[str, float], ...] = ()
+    """Some of the scores behind it, by name."""
+
+
+class Context(NamedTuple):
+    """What a conversation has in mind."""
+
+    product_id: str | None = None
+    """Of the message."""
+    item: str = ""
+    """Of the last minutes; empty: none."""
+    offered: tuple[str, ...] = ()
+    """Entries of a list that the customer was given just now."""
+
+
+_ALONE: Final = Context()
+
+
+class Answer(NamedTuple):
+    """What the knowledge base says to a message."""
+
+    sure: Candidate | None
+    """Answers by itself."""
+    near: tuple[Candidate, ...]
+    """At most three that come near, best first; the sure one among them."""
+    item: str = ""
+    """What the conversation is about after this message; empty: no product."""
+
+
+NOTHING: Final = Answer(None, ())
+
+
+class KnowledgeIndex:
+    def __init__(self, document: Knowledge, encoder_: Encoder | None = None) -> None:
+        self.document = document if not document.inherit else merged(Knowledge(), document)
+        self._encoder = encoder_ or encoder()
+        self._items = Items(document)
+        self._entries = document.entries
+        self._numbers = {entry.entry_id: number for number, entry in enumerate(self._entries)}
+        self._exact: dict[str, list[int]] = {}
+        for number, entry in enumerate(self._entries):
+            for phrasing in entry.phrasings:
+                self._exact.setdefault(deep_text(phrasing), []).append(number)
+        self._exact.pop("", None)
+        self._dated = any(entry.valid_from or entry.valid_until for entry in self._entries)
+        self._retriever = (
+            Retriever([entry.phrasings for entry in self._entries], self._encoder) if self._entries else None
+        )
+        self.model, calibration = shipped()
+        self.calibrated_on = "the questions that ship"
+        judged = [Judged(*row) for row in calibration]
+        own = self._cases()
+        if sum(case.in_scope for case in own) >= _OWN_THRESHOLD:
+            self.calibrated_on = "the shop's own questions"
+            if len(own) >= _OWN_MODEL and any(not case.in_scope for case in own):
+                halves = own[::2], own[1::2]
+                models = Model.fit(halves[0]), Model.fit(halves[1])
+                judged = [j for model, half in zip(models, halves[::-1], strict=True) for j in _judged(model, half)]
+                self.model = Model.fit(own)
+            else:
+                judged = _judged(self.model, own)
+        self.judged = judged
+        self.threshold: Threshold = threshold(judged, document.precision_target, document.expected_out_of_scope)
+
+    @classmethod
+    def of(cls, document: Knowledge) -> KnowledgeIndex:
+        return cls(document)
+
+    def _cases(self) -> list[Case]:
+        """The shop's labelled questions; those that are phrasings themselves would be judged too well."""
+        if self._retriever is None:
+            return []
+        cases = []
+        for question in self.document.questions:
+            if deep_text(question.text) in self._exact:
+                continue
+            near = self._retriever.near(question.text)
+            answer = self._numbers.get(question.entry_id or "", -1)
+            cases.append(Case(near, near.entries == answer, question.entry_id is not None))
+        return cases
+
+    def search(self, text: str, at: int, *, most: int = SUGGESTED, always: bool = True) -> tuple[Candidate, ...]:
+        """Best first. ``always``: also where what is shared is hopeless for an answer (an agent's search)."""
+        deep = deep_text(text)
+        exact = [number for number in self._exact.get(deep, ()) if self._entries[number].is_valid(at)]
+        if len(exact) == 1:
+            first = self._candidate(exact[0], 1.0)
+            return (first, *(c for c in self._ranked(text, at, most, always=True) if c.entry_id != first.entry_id))[
+                :most
+            ]
+        return self._ranked(text, at, most, always=always)
+
+    def _ranked(self, text: str, at: int, most: int, *, always: bool) -> tuple[Candidate, ...]:
+        if self._retriever is None:
+            return ()
+        words = words_of(text)
+        if not words.units or (not always and self._retriever.evidence(words) < HOPELESS):
+            return ()
+        near = self._valid(self._retriever.near_words(words, self._encoder.text(text)), at)
+        if not len(near.entries):
+            return ()
+        ranked = self.model.rank(near)
+        places = {int(entry): place for place, entry in enumerate(near.entries)}
+        return tuple(
+            self._candidate(int(entry), confidence, near.features[places[int(entry)]])
+            for entry, confidence in zip(ranked.entries[:most], _confidences(ranked), strict=False)
+        )
+
+    def _valid(self, near: Near, at: int) -> Near:
+        if not self._dated:
+            return near
+        kept = [place for place, entry in enumerate(near.entries) if self._entries[int(entry)].is_valid(at)]
+        return Near(near.entries[kept], near.features[kept])
+
+    def _candidate(self, number: int, confidence: float, features: NDArray[np.float64] | None = None) -> Candidate:
+        entry: Entry = self._entries[number]
+        parts = (
+            ()
+            if features is None
+            else tuple((name, round(float(features[FEATURES.index(name)]), 3)) for name in _SHOWN)
+        )
+        return Candidate(entry.entry_id, round(confidence, 3), entry.phrasings[0], entry.answer, entry.kind, parts)
+
+    def answer(self, text: str, at: int, context: Context = _ALONE) -> Answer:
+        """``at``: event time, µs."""
+        if self.document.is_empty:
+            return NOTHING
+        deep = deep_text(text)
+        item = self._items.item_of(deep, at, context.product_id) or context.item
+        chosen = self._chosen(deep, context.offered, at)
+        if chosen is not None:
+            return Answer(chosen, (chosen,), item)
+        found = self._items.find(deep, at, product_id=context.product_id, in_mind=context.item)
+        if found is not None:
+            said = Candidate(found.entry_id, 1.0, "", found.text, found.kind)
+            return Answer(said, (said,), found.item or item)
+        near = tuple(one for one in self.search(text, at, always=False) if one.confidence >= NEAR)
+        sure = near[0] if near and near[0].confidence >= self.threshold.value else None
+        return Answer(sure, near, item)
+
+    def _chosen(self, deep: str, offered: tuple[str, ...], at: int) -> Candidate | None:
+        """From a list given just now: by its number, or by the words of a line."""
+        for place, entry_id in enumerate(offered, start=1):
+            number = self._numbers.get(entry_id)
+            if number is None or not self._entries[number].is_valid(at):
+                continue
+            entry = self._entries[number]
+            if deep in (*_NUMERALS[place - 1], deep_text(entry.phrasings[0])):
+                return self._candidate(number, 1.0)
+        return None
+
+    def entry(self, entry_id: str) -> Entry | None:
+        number = self._numbers.get(entry_id)
+        return None if number is None else self._entries[number]
+
+
+_NUMERALS: Final = (
+    ("1", "一", "第1个", "第一个", "one", "thefirst", "first"),
+    ("2", "二", "第2个", "第二个", "two", "thesecond", "second"),
+    ("3", "三", "第3个", "第三个", "three", "thethird", "third"),
+)
+_SHOWN: Final = ("vector_best", "kernel_wide_words", "bm25_unit", "cosine_word", "covers_question", "left_out", "added")
+
+
+def _confidences(ranked: Ranked) -> list[float]:
+    """The winner's is calibrated; those behind it in proportion."""
+    first = max(float(ranked.shares[0]), 1e-9)
+    return [min(ranked.confidence, ranked.confidence * float(share) / first) for share in ranked.shares]
+
+
+def _judged(model: Model, cases: list[Case]) -> list[Judged]:
+    judged = []
+    for case in cases:
+        ranked = model.rank(case.near)
+        best = int(np.flatnonzero(case.near.entries == ranked.entries[0])[0])
+        judged.append(Judged(round(ranked.confidence, 3), bool(case.right[best]), case.in_scope))
+    return judged

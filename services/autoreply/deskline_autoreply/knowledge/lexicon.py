@@ -1,0 +1,79 @@
+"""Inverted indexes over the phrasings of a knowledge base, one per stream of units; scores of a query to every phrasing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import log
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+# The usual constants of BM25: how soon repetition saturates, and how much long texts are discounted.
+_K1: Final = 1.2
+_B: Final = 0.75
+
+
+class Lexicon:
+    """One stream. ``scores`` gives (cosine of tf-idf, BM25), each one number per phrasing."""
+
+    def __init__(self, phrasings: Sequence[Sequence[str]]) -> None:
+        self.size = len(phrasings)
+        counts = [Counter(phrasing) for phrasing in phrasings]
+        spread: Counter[str] = Counter()
+        for count in counts:
+            spread.update(count.keys())
+        self._number = {term: number for number, term in enumerate(spread)}
+        self._idf = np.array([self._inverse(spread[term]) for term in spread], dtype=np.float64)
+        self.unknown = self._inverse(0)
+        """The weight of a unit that no phrasing has."""
+        rows: list[list[int]] = [[] for _ in spread]
+        cosine: list[list[float]] = [[] for _ in spread]
+        bm25: list[list[float]] = [[] for _ in spread]
+        mean = sum(map(len, phrasings)) / max(1, self.size) or 1.0
+        for row, (count, phrasing) in enumerate(zip(counts, phrasings, strict=True)):
+            weights = [(self._number[t], n, self._idf[self._number[t]] * (1 + log(n))) for t, n in count.items()]
+            norm = sum(weight * weight for _, _, weight in weights) ** 0.5 or 1.0
+            damping = _K1 * (1 - _B + _B * len(phrasing) / mean)
+            for number, n, weight in weights:
+                rows[number].append(row)
+                cosine[number].append(weight / norm)
+                bm25[number].append(float(self._idf[number]) * n * (_K1 + 1) / (n + damping))
+        self._rows = [np.array(row, dtype=np.int64) for row in rows]
+        self._cosine = [np.array(values) for values in cosine]
+        self._bm25 = [np.array(values) for values in bm25]
+
+    def _inverse(self, documents: int) -> float:
+        return log(1 + (self.size - documents + 0.5) / (documents + 0.5))
+
+    def weight(self, term: str) -> float:
+        number = self._number.get(term)
+        return self.unknown if number is None else float(self._idf[number])
+
+    def scores(self, terms: Iterable[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        known: list[int] = []
+        factors: list[float] = []
+        repeats: list[float] = []
+        total = 0.0
+        for term, n in Counter(terms).items():
+            number = self._number.get(term)
+            weight = (self.unknown if number is None else float(self._idf[number])) * (1 + log(n))
+            total += weight * weight
+            if number is not None:
+                known.append(number)
+                factors.append(weight)
+                repeats.append(n)
+        if not known:
+            return np.zeros(self.size), np.zeros(self.size)
+        lengths = [len(self._rows[number]) for number in known]
+        rows = np.concatenate([self._rows[number] for number in known])
+        cosine = np.concatenate([self._cosine[number] for number in known]) * np.repeat(factors, lengths)
+        bm25 = np.concatenate([self._bm25[number] for number in known]) * np.repeat(repeats, lengths)
+        return (
+            np.bincount(rows, cosine, self.size) / total**0.5,
+            np.bincount(rows, bm25, self.size).astype(np.float64),
+        )

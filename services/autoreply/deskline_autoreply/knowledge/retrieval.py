@@ -1,0 +1,173 @@
+"""From a question to the entries that come nearest, each with its features. No weights here: ``ranking`` weighs them.
+
+All phrasings are scored lexically (four inverted indexes) and by the cosine of sentence vectors; the entries of the best are
+candidates. What decides among them: the best and the mean phrasing by each score; a kernel regression over the thirty-two
+nearest phrasings, which takes into account that phrasings of one entry support each other and those of rivals compete; and
+what a close phrasing leaves out or adds, weighted by how rare it is (numbers, negation, what is asked for).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from deskline_autoreply.knowledge.lexicon import Lexicon
+from deskline_autoreply.knowledge.words import STREAMS, Words, words_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from deskline_autoreply.knowledge.vectors import Encoder
+
+CANDIDATES: Final = 10
+_NEAREST: Final = 32
+# Kernels exp(g (cos - 1)) with the ridge λ: a wide one for entries of many phrasings, a narrow one for those of few.
+_KERNELS: Final = ((2.0, 0.1), (6.0, 0.3))
+# In the narrow regressions words count beside vectors, by so much.
+_LEXICAL: Final = 0.5
+
+FEATURES: Final = (
+    "vector_best",
+    "vector_mean",
+    "vector_centred",
+    *(f"{kind}_{stream}" for stream in STREAMS for kind in ("bm25", "cosine", "cosine_mean")),
+    *(f"kernel_{width}{kind}" for width in ("wide", "narrow") for kind in ("", "_words")),
+    "covers_question",
+    "covers_phrasing",
+    "overlap",
+    "length",
+    "left_out",
+    "added",
+    "numbers",
+    "negation",
+    "asked",
+    "phrasings",
+)
+
+
+class Near(NamedTuple):
+    """Candidates, nearest first by a plain sum of scores."""
+
+    entries: NDArray[np.int64]
+    """Numbers of entries."""
+    features: NDArray[np.float64]
+    """[candidate, feature]; columns as ``FEATURES``."""
+
+
+class Retriever:
+    """Over phrasings of entries 0, 1, 2, …; every entry has at least one. Building it takes a millisecond per phrasing."""
+
+    def __init__(self, phrasings: Sequence[Sequence[str]], encoder: Encoder) -> None:
+        self._encoder = encoder
+        self.size = sum(map(len, phrasings))
+        self._starts = np.cumsum([0, *map(len, phrasings)])[:-1]
+        self._counts = np.array([len(texts) for texts in phrasings], dtype=np.int64)
+        self._owner = np.repeat(np.arange(len(phrasings)), self._counts)
+        self._words = [words_of(text) for texts in phrasings for text in texts]
+        self._lexicons = [Lexicon([w.streams[number] for w in self._words]) for number in range(len(STREAMS))]
+        self._vectors = np.concatenate([encoder.group(texts) for texts in phrasings])
+        mean = self._vectors.mean(axis=0) if len(self._words) > 1 else np.zeros_like(self._vectors[0])
+        centred = self._vectors - mean
+        self._mean = mean
+        self._norms = np.maximum(np.linalg.norm(centred, axis=1), 1e-6)
+        self._offsets = centred @ mean
+        weight = self._lexicons[0].weight
+        self._weights = [{unit: weight(unit) for unit in set(words.units)} for words in self._words]
+
+    def near(self, question: str) -> Near:
+        return self.near_words(words_of(question), self._encoder.text(question))
+
+    def evidence(self, words: Words) -> float:
+        """0 to 1: how much of the question's weight the nearest phrasing has, without vectors: cheap."""
+        return float(self._lexicons[0].scores(words.units)[0].max(initial=0.0))
+
+    def near_words(self, words: Words, vector: NDArray[np.float32]) -> Near:
+        scores = [lexicon.scores(stream) for lexicon, stream in zip(self._lexicons, words.streams, strict=True)]
+        raw = (self._vectors @ vector).astype(np.float64)
+        shifted = vector - self._mean
+        norm = max(float(np.linalg.norm(shifted)), 1e-6)
+        # cos of the centred vectors, from the raw products: (k - m)·(q - m) = k·q - m·q - (k - m)·m
+        centred = (raw - float(self._mean @ vector) - self._offsets) / (self._norms * norm)
+        lexical = np.mean([cosine for cosine, _ in scores], axis=0)
+        fused = centred + lexical
+        best = np.maximum.reduceat(fused, self._starts)
+        entries = _largest(best, CANDIDATES)
+        rows, starts = self._rows_of(entries)
+        counts = self._counts[entries]
+        table = np.stack([raw, centred, *(column for pair in scores for column in pair)])[:, rows]
+        bests = np.maximum.reduceat(table, starts, axis=1)
+        means = np.add.reduceat(table, starts, axis=1) / counts
+        columns = [bests[0], means[0], bests[1]]
+        for number, (_, bm25) in enumerate(scores):
+            cosine = 2 + 2 * number
+            columns += [bests[cosine + 1] / max(float(bm25.max()), 1e-6), bests[cosine], means[cosine]]
+        columns += self._kernels(centred, lexical, fused, entries)
+        pairs = self._pairs(words, fused, entries)
+        return Near(entries, np.column_stack([*columns, pairs, np.log(counts)]))
+
+    def _rows(self, entry: int) -> slice:
+        start = int(self._starts[entry])
+        return slice(start, start + int(self._counts[entry]))
+
+    def _rows_of(self, entries: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The phrasings of these entries, one entry after the other, and where each begins."""
+        counts = self._counts[entries]
+        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        return np.repeat(self._starts[entries] - starts, counts) + np.arange(int(counts.sum())), starts
+
+    def _kernels(
+        self,
+        centred: NDArray[np.float64],
+        lexical: NDArray[np.float64],
+        fused: NDArray[np.float64],
+        entries: NDArray[np.int64],
+    ) -> list[NDArray[np.float64]]:
+        near = _largest(fused, _NEAREST)
+        vectors = (self._vectors[near] - self._mean) / self._norms[near, None]
+        among = (vectors @ vectors.T).astype(np.float64) - 1
+        belongs = self._owner[near][None, :] == entries[:, None]
+        columns: list[NDArray[np.float64]] = []
+        for width, ridge in _KERNELS:
+            inverse = np.linalg.inv(np.exp(width * among) + ridge * np.eye(len(near)))
+            here = np.exp(width * (centred[near] - 1))
+            columns += [belongs @ (row @ inverse) for row in (here, here + _LEXICAL * lexical[near])]
+        return columns
+
+    def _pairs(self, words: Words, fused: NDArray[np.float64], entries: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Question and the entry's nearest phrasing, side by side."""
+        weight = self._lexicons[0].weight
+        asked = {unit: weight(unit) for unit in set(words.units)}
+        total = sum(asked.values()) or 1.0
+        table = np.empty((len(entries), 9))
+        for line, entry in enumerate(entries):
+            rows = self._rows(int(entry))
+            row = rows.start + int(fused[rows].argmax())
+            known, other = self._weights[row], self._words[row]
+            size = sum(known.values()) or 1.0
+            both = sum(value for unit, value in asked.items() if unit in known)
+            length = max(len(words.units), len(other.units), 1)
+            table[line] = (
+                both / total,
+                both / size,
+                2 * both / (total + size),
+                abs(len(words.units) - len(other.units)) / length,
+                max((value for unit, value in asked.items() if unit not in known), default=0.0),
+                max((value for unit, value in known.items() if unit not in asked), default=0.0),
+                words.signs.numbers != other.signs.numbers,
+                words.signs.negated != other.signs.negated,
+                len(words.signs.asked ^ other.signs.asked),
+            )
+        return table
+
+
+def _largest(values: NDArray[np.float64], most: int) -> NDArray[np.int64]:
+    """Places of the greatest, greatest first; among equals the first."""
+    if len(values) > most:
+        edge = np.partition(values, -most)[-most]
+        places = np.flatnonzero(values >= edge)
+    else:
+        places = np.arange(len(values))
+    return places[np.argsort(-values[places], kind="stable")][:most]
