@@ -41,6 +41,18 @@ NEVER: Final = (_LAST_DAY - _EPOCH_ORDINAL) * _DAY - 1
 """What ``add`` and ``next_open`` answer where the calendar never opens (long) enough; a time that can be written."""
 
 
+def horizon(calendar: Calendar) -> int | None:
+    """The end, in the calendar's zone, of the last year whose holidays it lists; None where it lists none.
+
+    Holidays are announced by year, so a calendar that lists one knows that year's: past its end, hours are a guess.
+    """
+    if not calendar.holidays:
+        return None
+    year = max(calendar.holidays).year
+    ends = datetime(year + 1, 1, 1, tzinfo=ZoneInfo(calendar.timezone)) if year < date.max.year else None
+    return None if ends is None else round(ends.timestamp()) * _SECOND
+
+
 class Hours:
     """The open times of one calendar."""
 

@@ -188,13 +188,19 @@ class Engine:
             and all(lane.caught_up and not self._is_due(lane) for lane in self.lanes.values())
         )
 
+    def timer_overdue_s(self, now: int) -> float:
+        """For how long the earliest timer of the owned lanes has been due; 0 where none is."""
+        dues = [lane.next_due for lane in self.lanes.values() if lane.next_due is not None]
+        return max(0, now - min(dues)) / SECOND if dues else 0.0
+
     async def run(self) -> None:
         """Consume until ``stop``; raises ``FatalError`` where going on would do harm."""
         prefix = self.settings.topic_prefix
         tasks: list[asyncio.Task[Any]] = []
         try:
-            for topic in self.consumer.topics:
-                await self._patiently(self._ends.partitions, topic)
+            counts = [await self._patiently(self._ends.partitions, topic) for topic in self.consumer.topics]
+            lanes = counts[0] if self._co_partitioned else sum(counts)
+            self._metrics.lanes_expected.labels(self.consumer.name).set(lanes)
             await self._patiently(self._publisher.start)
             self._kafka.subscribe([prefix + topic for topic in self.consumer.topics], listener=_Listener(self))
             await self._patiently(self._kafka.start)
@@ -468,7 +474,7 @@ class Engine:
             self._breaker.handled(len(work.records))
         self._metrics.units.labels(self.consumer.name).inc()
         self._metrics.unit_seconds.labels(self.consumer.name).observe(
-            asyncio.get_running_loop().time() - self._last_unit_at
+            asyncio.get_running_loop().time() - self._last_unit_at, _exemplar(batch)
         )
 
     def _work(self, batch: Batch, due: Mapping[str, int]) -> Work:
@@ -666,6 +672,14 @@ class Engine:
         if closing is not None:
             # A connection whose transaction failed is closed, not reused; terminate does not wait for the server.
             closing.terminate()
+
+
+def _exemplar(batch: Batch) -> dict[str, str] | None:
+    """The last record of a unit, by which its story is found in the logs and the archive; none of timers alone."""
+    if not batch:
+        return None
+    last = batch[-1][1][-1]
+    return {"record": f"{last.topic}/{last.partition}/{last.offset}"}
 
 
 def _of_the_record(error: Exception) -> bool:

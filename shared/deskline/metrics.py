@@ -1,6 +1,10 @@
-"""Prometheus metrics of the engine and the process. Base units, bounded labels: never a conversation or a customer."""
+"""Prometheus metrics of the engine and the process. Base units, bounded labels: never a conversation or a customer.
 
-from collections.abc import Iterable
+Of gauges the help text says how to put instances together: each shows its own *share* (``sum``), or all of them show the
+same *whole* (``max``), or ages, of which the *worst* counts (``max``; of watermarks ``min``). Rules and dashboards do so.
+"""
+
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -36,21 +40,47 @@ class EngineMetrics:
         )
         self.watermark = Gauge(
             "deskline_watermark_timestamp_seconds",
-            "Event-time watermark: everything with a broker timestamp up to here has been consumed.",
+            "Event-time watermark: everything with a broker timestamp up to here has been consumed (worst: min).",
             ["service", "topic", "partition"],
             registry=registry,
         )
         self.lag = Gauge(
-            "deskline_lag_records", "Records not yet consumed.", ["service", "topic", "partition"], registry=registry
+            "deskline_lag_records",
+            "Records not yet consumed (share).",
+            ["service", "topic", "partition"],
+            registry=registry,
         )
-        self.blocked = Gauge("deskline_lanes_blocked", "Lanes stopped for good.", ["service"], registry=registry)
-        self.lanes = Gauge("deskline_lanes", "Lanes owned by this instance.", ["service"], registry=registry)
+        self.blocked = Gauge(
+            "deskline_lanes_blocked", "Lanes stopped for good (share).", ["service"], registry=registry
+        )
+        self.lanes = Gauge("deskline_lanes", "Lanes owned by this instance (share).", ["service"], registry=registry)
         self.outbox = Gauge(
-            "deskline_outbox_units", "Committed units not yet published.", ["service"], registry=registry
+            "deskline_outbox_units", "Committed units not yet published (share).", ["service"], registry=registry
+        )
+        self.lanes_expected = Gauge(
+            "deskline_lanes_expected",
+            "Lanes that the topics have, whoever owns them (whole).",
+            ["service"],
+            registry=registry,
+        )
+        self.outbox_age = Gauge(
+            "deskline_outbox_age_seconds",
+            "Age of the oldest committed unit not yet published; 0 without one (worst).",
+            ["service"],
+            registry=registry,
+        )
+        self.timer_overdue = Gauge(
+            "deskline_timer_overdue_seconds",
+            "For how long the earliest timer has been due and has not fired; 0 without one (worst).",
+            ["service"],
+            registry=registry,
+        )
+        self.ready = Gauge(
+            "deskline_ready", "1 where /readyz answers 200, else 0 (share).", ["service"], registry=registry
         )
         self.loop_lag = Gauge(
             "deskline_event_loop_lag_seconds",
-            "Delay of the event loop, largest since the last scrape.",
+            "Delay of the event loop, largest of the last 15 s (worst).",
             registry=registry,
         )
         self._shown: set[tuple[str, str, str]] = set()
@@ -75,7 +105,12 @@ class EngineMetrics:
         self.blocked.labels(service).set(blocked)
         self.lanes.labels(service).set(count)
 
-    def start(self, service: str) -> None:
+    def start(self, service: str, topics: Sequence[str] = ()) -> None:
         """Every label set exists at 0 from the beginning, so that the first increase is seen as one."""
-        for metric in (self.records, self.units, self.failed, self.blocked, self.lanes, self.outbox, self.unit_seconds):
+        for metric in (
+            self.records, self.units, self.failed, self.blocked, self.lanes, self.lanes_expected, self.outbox,
+            self.outbox_age, self.timer_overdue, self.ready, self.unit_seconds,
+        ):  # fmt: skip
             metric.labels(service)
+        for topic in topics:
+            self.gaps.labels(service, topic)

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from deskline.clock import SECOND, now_us
 from deskline.errors import TransientError
 from deskline.kafka import Publisher
 from deskline.records import Output
@@ -43,6 +44,8 @@ class Outbox:
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
         self._rows: deque[tuple[int, Sequence[Output]]] = deque()
+        self._queued_since = 0
+        self._in_flight_since = 0
         self._last: dict[str, int] = {}
         self._published: list[int] = []
         self._in_flight = 0
@@ -55,6 +58,11 @@ class Outbox:
         """Rows not yet acknowledged."""
         return len(self._rows) + self._in_flight
 
+    def age_s(self, now: int) -> float:
+        """For how long the oldest row has waited, as far as this instance knows; 0 without one."""
+        since = self._in_flight_since if self._in_flight else self._queued_since
+        return max(0, now - since) / SECOND if self.waiting else 0.0
+
     def last_seq(self, lanes: Iterable[str]) -> int:
         """Every row of these lanes up to here is known."""
         return min((self._last.get(lane, 0) for lane in lanes), default=0)
@@ -62,6 +70,8 @@ class Outbox:
     async def add(self, rows: Iterable[tuple[int, str, Sequence[Output]]]) -> None:
         """Rows (seq, lane, outputs) in ascending ``seq``; those already known are passed over."""
         async with self._changed:
+            if not self._rows:
+                self._queued_since = now_us()
             for seq, lane, outputs in rows:
                 if seq > self._last.get(lane, 0):
                     self._last[lane] = seq
@@ -96,6 +106,7 @@ class Outbox:
                 group = list(self._rows)
                 self._rows.clear()
                 self._in_flight = len(group)
+                self._in_flight_since = self._queued_since
             await self._publish([output for _, outputs in group for output in outputs])
             async with self._changed:
                 self._published.extend(seq for seq, _ in group)

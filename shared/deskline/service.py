@@ -21,7 +21,14 @@ import asyncpg
 import structlog
 import uvicorn
 from faststream.asgi import AsgiFastStream, AsgiResponse, get
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, make_asgi_app
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    make_asgi_app,
+)
 from pydantic import ValidationError
 
 from deskline import log as logs
@@ -172,12 +179,13 @@ def _listen(settings: ServiceSettings) -> socket.socket:
 async def _main(
     name: str, build: Build, settings: ServiceSettings, listener: socket.socket, *, needs_config: bool
 ) -> int:
+    # When a series began is of no use to Prometheus 2, and as many series again.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
     metrics = EngineMetrics(registry)
-    metrics.start(name)
     runtime = Runtime(settings, registry)
     runtime.database = DatabaseWatch(settings, name)
     runtime.background.append(runtime.database.run)
@@ -186,8 +194,12 @@ async def _main(
         feed.broadcast = runtime.broadcast("shops.v1", feed.on_records)
     built = build(runtime)
     consumer: Consumer = await built if isinstance(built, Awaitable) else built
+    metrics.start(name, consumer.topics)
     engine = Engine(settings, consumer, ends=runtime.ends, metrics=metrics, config=feed)
     runtime.engine = engine
+    metrics.timer_overdue.labels(name).set_function(lambda: engine.timer_overdue_s(now_us()))
+    metrics.outbox_age.labels(name).set_function(lambda: engine.outbox.age_s(now_us()))
+    metrics.ready.labels(name).set_function(lambda: readiness(name, engine, connected=runtime.connected)[0])
 
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -12,7 +12,7 @@ from deskline.events import models
 from deskline.events.wire import decode, new
 from deskline.records import CONVERSATIONS, REPLIES, ROUTING, SLA, Event, Output, Record
 from deskline_sla.handler import SlaFolding
-from deskline_sla.model import State
+from deskline_sla.model import Overdue, State
 
 SUBJECT = "c-1"
 SHOP = "teahouse"
@@ -206,10 +206,11 @@ class Service:
         self.state: State = self.folding.fresh(SUBJECT)
         self.words: list[Word] = []
         self.rows: list[Any] = []
-        """What is written beside the state, in order."""
+        """What is written beside the state of clocks in shadow, in order."""
+        self.overdue: list[Overdue] = []
 
     def unit(self, events: Sequence[Event], watermark: int, now: int | None = None) -> list[Word]:
-        context = Context(watermark if now is None else now, watermark, self.config, {}, 0, effect=self.rows.append)
+        context = Context(watermark if now is None else now, watermark, self.config, {}, 0, effect=self._write)
         said = [_read(output) for output in self.folding.advance(SUBJECT, self.state, events, context)]
         for _ in range(1000):
             due = self.folding.due(self.state)
@@ -220,6 +221,9 @@ class Service:
             raise AssertionError("the timer fires without end")
         self.words += said
         return said
+
+    def _write(self, effect: object) -> None:
+        (self.overdue if isinstance(effect, Overdue) else self.rows).append(effect)
 
     def told(self, *types: str) -> list[Word]:
         return [word for word in self.words if word.type in types]

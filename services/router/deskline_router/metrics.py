@@ -22,13 +22,13 @@ class Metrics:
         )
         self._shadow: Final = {kind: shadow.labels(kind.value) for kind in Agreement}
         gauges = {
-            "deskline_router_waiting_requests": ("Requests without an assignment, all shops.", self._waiting),
+            "deskline_router_waiting_requests": ("Requests without an assignment, all shops (whole).", self._waiting),
             "deskline_router_last_step_requests": (
-                "Of those, requests at their last step: nothing will be relaxed any more.",
+                "Of those, requests at their last step: nothing will be relaxed any more (whole).",
                 self._last_step,
             ),
-            "deskline_router_live_assignments": ("Offered or held assignments, all agents.", self._live),
-            "deskline_router_online_agents": ("Agents who are online.", self._online),
+            "deskline_router_live_assignments": ("Offered or held assignments, all agents (whole).", self._live),
+            "deskline_router_online_agents": ("Agents who are online (whole).", self._online),
         }
         for name, (text, read) in gauges.items():
             Gauge(name, text, registry=registry).set_function(read)

@@ -7,15 +7,16 @@ from deskline.retention import pruning
 from deskline.service import Runtime
 from deskline_sla.handler import SlaFolding
 from deskline_sla.metrics import Tally
-from deskline_sla.model import ShadowClock, State
-from deskline_sla.store import ShadowClocks
+from deskline_sla.model import Overdue, ShadowClock, State
+from deskline_sla.store import OverdueClocks, ShadowClocks
+from deskline_sla.watch import overdue, watch_horizon
 
 
 class SlaConsumer(ConversationConsumer[State]):
     """Counts what was told only when it is durable."""
 
     def __init__(self, folding: SlaFolding, config: ConfigBook, tally: Tally) -> None:
-        super().__init__(folding, config, effects={ShadowClock: ShadowClocks()})
+        super().__init__(folding, config, effects={ShadowClock: ShadowClocks(), Overdue: OverdueClocks()})
         self._tally = tally
 
     def committed(self) -> None:
@@ -30,5 +31,7 @@ class SlaConsumer(ConversationConsumer[State]):
 def build(runtime: Runtime) -> SlaConsumer:
     tally = Tally(runtime.registry)
     runtime.background.append(pruning(runtime.settings, "sla", "shadow_clocks", "started_at"))
+    runtime.background.append(overdue(runtime))
+    watch_horizon(runtime)
     lateness_us = round(runtime.settings.allowed_lateness_s * SECOND)
     return SlaConsumer(SlaFolding(lateness_us, tally), runtime.config, tally)

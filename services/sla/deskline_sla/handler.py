@@ -18,12 +18,14 @@ from deskline.records import Event, Output
 from deskline_sla.metrics import Tally
 from deskline_sla.model import (
     FOREVER,
+    METRICS,
     Clock,
     End,
     Fact,
     Ignored,
     Kind,
     Name,
+    Overdue,
     Reason,
     Shadow,
     Side,
@@ -75,11 +77,13 @@ class SlaFolding:
         if "sla" in context.config.candidates:
             self._decide_in_shadow(subject, state, start, facts, live, context=context)
         say = live.say
+        for change in _overdue_changes(subject, context.lane, state, live):
+            context.effect(change)
         # apply
         if not say:
             return []
         if self.tally is not None:
-            self.tally.add(say)
+            self.tally.add(say, subject, context.now, self.lateness_us)
         causes = {(_TOPIC_NUMBER[event.topic], event.offset): event for event in counted}
         last = counted[-1] if counted else None
         return [output(subject, telling, _cause(telling, causes, last), context.now) for telling in say]
@@ -169,6 +173,25 @@ class SlaFolding:
         for clock in side.pending:
             wake = min(wake, clock.runs_on + self.lateness_us)
         return wake
+
+
+def _overdue_changes(subject: str, lane: int, state: State, live: Decided) -> list[Overdue]:
+    """Clocks that have become overdue, and those that are no longer; ``state.overdue`` follows."""
+    if not state.overdue and not live.say:
+        return []
+    now: dict[Name, Clock] = {}
+    for clock in live.fold.open_clocks():
+        told = state.told.get(name(clock))
+        if told is not None and told.end == End.BREACHED:
+            now[name(clock)] = clock
+    changes = [Overdue(lane, subject, str(key), "", 0) for key in state.overdue if key not in now]
+    changes += [
+        Overdue(lane, subject, str(key), METRICS[clock.metric], clock.due)
+        for key, clock in now.items()
+        if key not in state.overdue
+    ]
+    state.overdue = set(now)
+    return changes
 
 
 def _arrange(state: State, new: list[Fact], *, refold: bool) -> int | None:

@@ -1,32 +1,108 @@
 """What sla counts beside the engine's own figures. Children are looked up once."""
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge, Histogram
 from prometheus_client import Counter as Metric
 
-from deskline_sla.model import METRICS, Telling, Word
+from deskline.clock import SECOND, rfc3339
+from deskline.ids import clock_id
+from deskline_sla.model import FOREVER, METRICS, Clock, Telling, Word
+
+TIERS: Final = ("vip", "regular", "new", "other")
+"""Tiers are free words of the gateway: those of the contract have a label of their own, the rest share one."""
+# Every default target (30, 180, 300, 172 800) is a boundary, and so are its warnings at 50 and 80 %, and the 60 s that the
+# mean is meant to stay below; a share "within its target" is then exact. Beyond: a day for resolution.
+ANSWER_BUCKETS: Final = (
+    1, 5, 10, 15, 24, 30, 45, 60, 90, 120, 144, 150, 180, 240, 300, 600, 1800, 3600, 28_800, 86_400, 138_240, 172_800,
+)  # fmt: skip
+# The promises are 50 ms (p99, caught up) and 1 s (the herd at opening); above, how far behind a service was.
+_LATENESS_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600)
+
+
+class _Seen(NamedTuple):
+    """One observation, kept until its unit of work is durable."""
+
+    histogram: Histogram
+    seconds: float
+    exemplar: dict[str, str] | None
 
 
 class Tally:
     """Counts what was decided; shown when the unit of work that decided it is durable."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        told = Metric("deskline_sla_told", "Events told, committed.", ["metric", "type"], registry=registry)
+        told = Metric("deskline_sla_told", "Events told, committed.", ["metric", "tier", "type"], registry=registry)
         self._children: Final = {
-            (number, word): told.labels(metric, word.value) for number, metric in enumerate(METRICS) for word in Word
+            (number, tier, word): told.labels(metric, tier, word.value)
+            for number, metric in enumerate(METRICS)
+            for tier in TIERS
+            for word in Word
         }
-        self._decided: Counter[tuple[int, Word]] = Counter()
+        answers = Histogram(
+            "deskline_sla_answer_seconds",
+            "Counted time of the clocks that were met.",
+            ["metric"],
+            buckets=ANSWER_BUCKETS,
+            registry=registry,
+        )
+        self._answers: Final = [answers.labels(metric) for metric in METRICS]
+        self._lateness: Final = Histogram(
+            "deskline_sla_breach_lateness_seconds",
+            "From the instant at which a breach may be told (its due instant and the allowed lateness) to its telling.",
+            buckets=_LATENESS_BUCKETS,
+            registry=registry,
+        )
+        self._decided: Counter[tuple[int, str, Word]] = Counter()
+        self._seen: list[_Seen] = []
 
-    def add(self, tellings: Iterable[Telling]) -> None:
-        self._decided.update((telling.about.metric, telling.word) for telling in tellings)
+    def add(self, tellings: Iterable[Telling], subject: str, now: int, lateness_us: int) -> None:
+        for telling in tellings:
+            about = telling.about
+            self._decided[about.metric, about.tier if about.tier in TIERS else "other", telling.word] += 1
+            if telling.word is Word.MET:
+                self._seen.append(_Seen(self._answers[about.metric], telling.elapsed / SECOND, None))
+            elif telling.word is Word.BREACHED and isinstance(about, Clock):
+                told_from = (about.runs_on if about.runs_on < FOREVER else about.due) + lateness_us
+                clock = clock_id(subject, METRICS[about.metric], rfc3339(about.started_at), about.complaint)
+                late_s = max(0, now - told_from) / SECOND
+                self._seen.append(_Seen(self._lateness, late_s, {"clock_id": clock}))
 
     def committed(self) -> None:
         for key, count in self._decided.items():
             self._children[key].inc(count)
-        self._decided.clear()
+        for histogram, seconds, exemplar in self._seen:
+            histogram.observe(seconds, exemplar)
+        self.aborted()
 
     def aborted(self) -> None:
         self._decided.clear()
+        self._seen.clear()
+
+
+class OverdueGauges:
+    """Clocks that are breached and not stopped, of this instance's lanes."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        clocks = Gauge(
+            "deskline_sla_overdue_clocks",
+            "Breached clocks that nobody has stopped (share).",
+            ["metric"],
+            registry=registry,
+        )
+        age = Gauge(
+            "deskline_sla_overdue_age_seconds",
+            "For how long the oldest of them has been due; 0 without one (worst).",
+            ["metric"],
+            registry=registry,
+        )
+        self._children: Final = {metric: (clocks.labels(metric), age.labels(metric)) for metric in METRICS}
+
+    def show(self, found: Mapping[str, tuple[int, int]], now: int) -> None:
+        """``found``: metric → (clocks, the earliest due instant among them, µs)."""
+        for metric, (clocks, age) in self._children.items():
+            count, oldest = found.get(metric, (0, now))
+            clocks.set(count)
+            age.set(max(0, now - oldest) / SECOND)

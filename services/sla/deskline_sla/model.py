@@ -333,6 +333,8 @@ class State(Struct, array_like=True):
     wake: int = FOREVER
     shadow: Shadow | None = None
     """Once a record came while the shop had a candidate policy."""
+    overdue: set[Name] = field(default_factory=set)
+    """Clocks that have a row among the overdue: breached, and nobody has stopped them yet."""
 
 
 class Word(Enum):
@@ -390,3 +392,14 @@ class ShadowClock(NamedTuple):
     live: Standing | None
     """None: no such clock on this side."""
     candidate: Standing | None
+
+
+class Overdue(NamedTuple):
+    """A clock whose breach stands told and that nobody has stopped; ``due_at`` 0: it is not so any more."""
+
+    lane: int
+    subject: str
+    clock: str
+    """Its name inside the conversation."""
+    metric: str
+    due_at: int

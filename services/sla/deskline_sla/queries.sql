@@ -15,3 +15,21 @@ ON CONFLICT (clock_id) DO UPDATE SET
     candidate_state = excluded.candidate_state, candidate_policy_id = excluded.candidate_policy_id,
     candidate_target_s = excluded.candidate_target_s, candidate_due_at = excluded.candidate_due_at,
     candidate_met_at = excluded.candidate_met_at;
+
+-- name: overdue
+INSERT INTO overdue_clocks (lane, subject, clock, metric, due_at)
+SELECT * FROM unnest($1::integer[], $2::text[], $3::text[], $4::text[], $5::bigint[])
+ON CONFLICT (lane, subject, clock) DO UPDATE SET due_at = excluded.due_at;
+
+-- name: not_overdue
+DELETE FROM overdue_clocks
+USING unnest($1::integer[], $2::text[], $3::text[]) AS gone (lane, subject, clock)
+WHERE overdue_clocks.lane = gone.lane
+    AND overdue_clocks.subject = gone.subject
+    AND overdue_clocks.clock = gone.clock;
+
+-- name: count_overdue
+SELECT metric, count(*) AS clocks, min(due_at) AS oldest
+FROM overdue_clocks
+WHERE lane = ANY($1::integer[])
+GROUP BY metric;

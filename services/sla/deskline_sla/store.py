@@ -1,11 +1,11 @@
-"""sla's own SQL beside the engine's: the rows of clocks in shadow. Statements: ``queries.sql``."""
+"""sla's own SQL beside the engine's: clocks in shadow, and those that are overdue. Statements: ``queries.sql``."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from deskline.postgres import Connection
 from deskline.sql_files import load_queries
-from deskline_sla.model import ShadowClock, Standing
+from deskline_sla.model import Overdue, ShadowClock, Standing
 
 _ABSENT: Final = (None,) * len(Standing._fields)
 
@@ -20,6 +20,28 @@ class ShadowClocks:
         # One statement cannot change a row twice: of several words on a clock the last counts.
         last = {effect.clock_id: effect for effect in effects}
         await connection.execute(self._record, *zip(*map(_row, last.values()), strict=True))
+
+
+class OverdueClocks:
+    """``deskline.conversations.Effects`` of ``Overdue``, and what is asked of them."""
+
+    def __init__(self) -> None:
+        self._queries = load_queries("deskline_sla")
+
+    async def apply(self, connection: Connection, effects: Sequence[Overdue]) -> None:
+        # Of several words on a clock in one unit the last counts.
+        last = {(effect.lane, effect.subject, effect.clock): effect for effect in effects}.values()
+        gone = [effect[:3] for effect in last if not effect.due_at]
+        come = [effect for effect in last if effect.due_at]
+        if gone:
+            await connection.execute(self._queries["not_overdue"], *zip(*gone, strict=True))
+        if come:
+            await connection.execute(self._queries["overdue"], *zip(*come, strict=True))
+
+    async def count(self, connection: Connection, lanes: Iterable[int]) -> dict[str, tuple[int, int]]:
+        """By metric: clocks, and the earliest ``due_at`` among them (µs), of these lanes."""
+        rows = await connection.fetch(self._queries["count_overdue"], list(lanes))
+        return {row["metric"]: (row["clocks"], row["oldest"]) for row in rows}
 
 
 def _row(clock: ShadowClock) -> tuple[Any, ...]:

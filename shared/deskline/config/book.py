@@ -236,6 +236,11 @@ class ConfigBook:
     def calendars(self, shop_id: str, at: int, broker_at: int | None = None) -> CalendarsDocument:
         return cast("CalendarsDocument", self.at(shop_id, "calendars", at, broker_at).document)
 
+    def calendars_in_force(self, at: int) -> list[CalendarsDocument]:
+        """Of every shop that has calendars of its own, ``_default`` included."""
+        shops = [shop for shop, kind in self._timelines if kind == "calendars"]
+        return [self.calendars(shop, at) for shop in shops]
+
     def sla(self, shop_id: str, at: int, broker_at: int | None = None) -> SlaDocument:
         return cast("SlaDocument", self.at(shop_id, "sla", at, broker_at).document)
 

@@ -1,0 +1,193 @@
+"""What the services show: every label set from the start, bounded labels, boundaries on the targets, gauges that add up."""
+
+import re
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.exposition import generate_latest
+from tests.unit.sla_world import Log, Service, at, book
+
+from deskline.calendars import horizon
+from deskline.clock import SECOND, parse_rfc3339, rfc3339
+from deskline.config.documents import Calendar
+from deskline.lanes import Lane
+from deskline.metrics import EngineMetrics
+from deskline.outbox import Outbox
+from deskline.records import ALL_TOPICS
+from deskline_archive.metrics import INVALID_REASONS
+from deskline_archive.metrics import Metrics as ArchiveMetrics
+from deskline_autoreply.metrics import Metrics as AutoreplyMetrics
+from deskline_router.metrics import Metrics as RouterMetrics
+from deskline_sla.metrics import ANSWER_BUCKETS, TIERS, OverdueGauges, Tally
+from deskline_sla.model import METRICS, Word
+from deskline_sla.policy.targets import DEFAULTS
+
+BOUNDED = {
+    "service", "topic", "partition", "metric", "tier", "type", "reason", "outcome", "agreement", "le", "generation",
+    "implementation", "major", "minor", "patchlevel", "version",
+}  # fmt: skip
+
+
+@pytest.fixture
+def registry():
+    made = CollectorRegistry()
+    engine = EngineMetrics(made)
+    engine.start("sla", ("conversations.v1", "replies.v1"))
+    Tally(made)
+    OverdueGauges(made)
+    ArchiveMetrics(made)
+    AutoreplyMetrics(made)
+    RouterMetrics(made)
+    return made
+
+
+def samples(registry):
+    return [sample for family in registry.collect() for sample in family.samples]
+
+
+def test_no_label_names_a_conversation_a_customer_or_an_agent(registry):
+    assert {name for sample in samples(registry) for name in sample.labels} <= BOUNDED
+
+
+def test_what_rules_ask_for_is_there_at_zero_before_anything_happens(registry):
+    def shown(name, **labels):
+        return registry.get_sample_value(name, labels)
+
+    for metric in METRICS:
+        for tier in TIERS:
+            for word in Word:
+                assert shown("deskline_sla_told_total", metric=metric, tier=tier, type=word.value) == 0
+        assert shown("deskline_sla_overdue_clocks", metric=metric) == 0
+        assert shown("deskline_sla_answer_seconds_count", metric=metric) == 0
+    for reason in INVALID_REASONS:
+        assert shown("deskline_archive_invalid_records_total", reason=reason) == 0
+    for name in (
+        "deskline_failed_total",
+        "deskline_outbox_age_seconds",
+        "deskline_timer_overdue_seconds",
+        "deskline_ready",
+    ):
+        assert shown(name, service="sla") == 0, name
+    assert shown("deskline_offset_gaps_total", service="sla", topic="replies.v1") == 0
+    assert {
+        sample.labels["topic"] for sample in samples(registry) if sample.name == "deskline_archive_retention_seconds"
+    } == {*ALL_TOPICS}
+
+
+def test_names_end_in_base_units_and_gauges_say_how_instances_are_put_together(registry):
+    for family in registry.collect():
+        assert not re.search(r"_(ms|millis\w*|minutes|hours|kb|mb|percent)$", family.name), family.name
+        if family.type == "gauge":
+            assert re.search(r"\((share|whole|worst)(: min)?\)|page when 0", family.documentation), family.name
+
+
+def test_every_default_target_and_its_warnings_are_boundaries_of_the_answers():
+    targets = {target for target in DEFAULTS.values() if target}
+    wanted = {share * target for target in targets for share in (0.5, 0.8, 1)} | {60}
+    assert wanted <= set(ANSWER_BUCKETS)
+
+
+def test_an_aborted_unit_counts_nothing_and_a_committed_one_once():
+    made = CollectorRegistry()
+    tally = Tally(made)
+    service, log = Service(book()), Log()
+    service.folding.tally = tally
+
+    def breached():
+        return made.get_sample_value(
+            "deskline_sla_told_total", {"metric": "instant_reply", "tier": "other", "type": "sla.breached.v1"}
+        )
+
+    service.unit([log.customer(0, "m-1", tier="platinum")], at(600))
+    tally.aborted()
+    tally.committed()
+    assert breached() == 0
+    service.state = service.folding.fresh("c-1")
+    service.unit(log.events, at(600))
+    tally.committed()
+    tally.committed()
+    assert breached() == 1
+    # Due at 30, to be told from 31 on, told at 600 because nobody asked before: 569 s late.
+    assert made.get_sample_value("deskline_sla_breach_lateness_seconds_sum") == pytest.approx(569)
+    exemplar = re.search(r'le="600\.0"\} 1\.0 # \{clock_id="\w+"\} 569', generate_latest(made).decode())
+    assert exemplar, "the observation names its clock"
+
+
+def test_a_breached_clock_is_overdue_until_it_is_stopped_or_the_breach_is_taken_back():
+    service, log = Service(book()), Log()
+
+    def changes():
+        found = [(row.metric, row.due_at) for row in service.overdue]
+        service.overdue.clear()
+        return found
+
+    service.unit([log.customer(0, "m-1"), log.handover(1, "m-1", since=0)], at(20))
+    assert changes() == []
+    service.unit([], at(400))
+    assert sorted(changes()) == [("agent_response", at(180)), ("instant_reply", at(30))]
+    service.unit([], at(500))
+    assert changes() == [], "once"
+    # The agent's answer at 200 stops both; nothing is told of it, and yet nobody need look any more.
+    service.unit([log.wrote(200, "anna")], at(501))
+    assert changes() == [("", 0), ("", 0)]
+
+
+def test_a_breach_that_is_retracted_is_no_longer_overdue():
+    service, log = Service(book()), Log()
+    service.unit([log.customer(0, "m-1")], at(60))
+    assert [row.due_at for row in service.overdue] == [at(30)]
+    service.unit([log.reply(10, "m-1", broker=61)], at(61))
+    assert service.told("sla.breach_retracted.v1")
+    assert service.overdue[-1].due_at == 0
+    assert not service.state.overdue
+
+
+def test_overdue_gauges_show_count_and_age_and_fall_back_to_zero():
+    made = CollectorRegistry()
+    gauges = OverdueGauges(made)
+    gauges.show({"complaint_closure": (2, at(0))}, at(90))
+    assert made.get_sample_value("deskline_sla_overdue_clocks", {"metric": "complaint_closure"}) == 2
+    assert made.get_sample_value("deskline_sla_overdue_age_seconds", {"metric": "complaint_closure"}) == 90
+    gauges.show({}, at(91))
+    assert made.get_sample_value("deskline_sla_overdue_clocks", {"metric": "complaint_closure"}) == 0
+    assert made.get_sample_value("deskline_sla_overdue_age_seconds", {"metric": "complaint_closure"}) == 0
+
+
+def test_lag_and_watermark_of_a_lane_that_went_elsewhere_are_dropped_so_that_sums_hold():
+    made = CollectorRegistry()
+    metrics = EngineMetrics(made)
+    lane = Lane("0", 0, ("replies.v1",))
+    lane.reset(1, {"replies.v1": 5})
+    lane.heard("replies.v1", at(0), 9)
+    metrics.observe_lanes("sla", [lane])
+    labels = {"service": "sla", "topic": "replies.v1", "partition": "0"}
+    assert made.get_sample_value("deskline_lag_records", labels) == 4
+    metrics.observe_lanes("sla", [])
+    assert made.get_sample_value("deskline_lag_records", labels) is None
+    assert made.get_sample_value("deskline_watermark_timestamp_seconds", labels) is None
+
+
+async def test_the_age_of_the_outbox_is_that_of_its_oldest_unit():
+    outbox = Outbox(publisher=None)
+    assert outbox.age_s(at(0)) == 0
+    await outbox.add([(1, "0", [])])
+    first = outbox.age_s(at(10**9))
+    await outbox.add([(2, "0", [])])
+    assert outbox.age_s(at(10**9)) == first > 0
+
+
+@pytest.mark.parametrize(
+    ("holidays", "until"),
+    [
+        ([], None),
+        (["2026-01-01"], "2027-01-01T00:00:00+08:00"),
+        (["2026-01-01", "2027-02-06"], "2028-01-01T00:00:00+08:00"),
+    ],
+)
+def test_a_calendar_knows_its_holidays_to_the_end_of_the_last_year_that_it_lists(holidays, until):
+    calendar = Calendar.model_validate(
+        {"timezone": "Asia/Shanghai", "weekly": {"mon": ["09:00-18:00"]}, "holidays": holidays}
+    )
+    known = horizon(calendar)
+    assert known == (None if until is None else parse_rfc3339(until))
+    assert known is None or rfc3339(known + SECOND)
