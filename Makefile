@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status test test-unit test-faults lint types contracts docs-check bench bench-quality bench-decode ci lock clean
+.PHONY: help setup setup-dev demo up down status test test-unit test-faults lint types contracts docs-check check-alerts bench bench-quality bench-decode ci lock clean
 
 help: ## Show this list
 	@echo "deskline: make TARGET [ARGS='...']"
@@ -67,6 +67,15 @@ lint: $(VENV)/.dev ## ruff, mypy strict, import contracts, generated documents
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m deskline.events.schemas --check
 	@$(BIN)/deskline config schema --check docs/config
+	@$(BIN)/mypy -p deploy
+	@$(BIN)/python -m deploy.monitoring --check
+
+check-alerts: $(VENV)/.dev ## Rules, their tests and Alertmanager's routing, by promtool and amtool (Debian: prometheus, prometheus-alertmanager)
+	@$(BIN)/python -m deploy.monitoring --check
+	@promtool check rules deploy/prometheus/rules/*.yml
+	@promtool check config deploy/prometheus/prometheus.yml
+	@promtool test rules deploy/prometheus/tests/*.yml
+	@amtool check-config deploy/alertmanager/alertmanager.yml
 
 bench: $(VENV)/.dev ## Benchmarks beside their baselines (ARGS='PART --json FILE')
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -11,6 +11,7 @@ left is taken over (servers) or stopped (services).
 import asyncio
 import contextlib
 import fcntl
+import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import IO, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 import deskline
 from deskline import topics
@@ -35,7 +37,7 @@ from deskline.targets import settings_of
 READY_S: Final = 120.0
 _WATCH_S: Final = 0.25
 _LONGEST_DELAY_S: Final = 10.0
-MADE_BY_US: Final = ("kafka", "postgres", "logs", "run", "stack.json", "up.lock", "up.pid")
+MADE_BY_US: Final = ("kafka", "postgres", "logs", "run", "stack.json", "prometheus-targets.json", "up.lock", "up.pid")
 
 
 def service_names() -> tuple[str, ...]:
@@ -263,6 +265,7 @@ class Stack:
         await asyncio.gather(*self._keepers, return_exceptions=True)
         self._keepers = []
         self._file.unlink(missing_ok=True)
+        self._targets.unlink(missing_ok=True)
         if self.supervisor is not None:
             await self.supervisor.stop()
             self.supervisor = None
@@ -282,9 +285,15 @@ class Stack:
     def _file(self) -> Path:
         return self.state_dir / "stack.json"
 
+    @property
+    def _targets(self) -> Path:
+        return self.state_dir / "prometheus-targets.json"
+
     def _write(self) -> None:
         if self._ready:
-            write_atomically(self._file, dump(self.describe()))
+            described = self.describe()
+            write_atomically(self._targets, targets(described["services"]))
+            write_atomically(self._file, dump(described))
 
     def _take_lock(self) -> None:
         try:
@@ -317,6 +326,15 @@ class Stack:
         started = time.monotonic()
         yield
         self._progress(f"{what} ({time.monotonic() - started:.1f} s)")
+
+
+def targets(services: Mapping[str, list[dict[str, Any]]]) -> str:
+    """Where Prometheus finds the services, for its ``file_sd_configs``: one group a service, with the label of its name."""
+    groups = [
+        {"targets": [urlsplit(instance["http"]).netloc for instance in instances], "labels": {"service": name}}
+        for name, instances in sorted(services.items())
+    ]
+    return json.dumps(groups, indent=2) + "\n"
 
 
 async def apply_configuration(settings: ServiceSettings, directory: Path) -> None:

@@ -1,0 +1,1 @@
+"""What operators put beside deskline: monitoring. Not part of the installed package."""
