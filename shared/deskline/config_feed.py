@@ -5,13 +5,14 @@ so the topic, not the database, is the authority; only the bodies of ``rules``, 
 Postgres (``config.bodies``).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import asyncpg
 import structlog
 
 from deskline.broadcast import Broadcast
 from deskline.config.book import ConfigBook
+from deskline.config.rules_document import RulesDocument
 from deskline.errors import TransientError
 from deskline.events.wire import decode
 from deskline.postgres import TRANSIENT, connect
@@ -28,6 +29,7 @@ class ConfigFeed:
 
     def __init__(self, book: ConfigBook, settings: ServiceSettings, schema: str) -> None:
         self.broadcast: Broadcast | None = None
+        self.prepare: Callable[[RulesDocument], Awaitable[None]] | None = None
         self._book = book
         self._settings = settings
         self._schema = schema
@@ -50,6 +52,11 @@ class ConfigFeed:
                     log.error("a rules body is missing", shop=event.subject, sha256=digest)
                     continue
                 self._book.put_body(digest, body)
+                document = self._book.body(digest)
+                if document is not None and self.prepare is not None:
+                    # Before the book knows the version: what decides by it finds it compiled. Nobody decides meanwhile by an
+                    # older one for longer than ``config_lead_s``: ``fresh`` waits for this reader.
+                    await self.prepare(document)
             self._book.admit(event)
             log.info("configuration", shop=event.subject, type=event.type, offset=event.offset)
 

@@ -23,6 +23,8 @@ S = TypeVar("S")
 
 # Conversations decided between two looks at the event loop: at some 30 µs each, well under ten milliseconds.
 _YIELD_EVERY: Final = 200
+# Some decisions take milliseconds (a sentence vector); heartbeats and HTTP wait no longer than this and one such decision.
+_YIELD_AFTER_S: Final = 0.005
 
 
 def _dropped(_effect: object) -> None:
@@ -127,6 +129,8 @@ class ConversationConsumer(Generic[S]):
         # decide
         advance, due_of, fresh = self.folding.advance, self.folding.due, self.folding.fresh
         changed: list[tuple[int, str, int | None, S]] = []
+        now = asyncio.get_running_loop().time
+        looked = now()
         for number, ((lane, subject), group) in enumerate(events.items(), start=1):
             state = states.get((lane, subject))
             if state is None:
@@ -137,8 +141,9 @@ class ConversationConsumer(Generic[S]):
             if due is not None:
                 tx.next_due(lane, due)
             changed.append((lane, subject, due, state))
-            if number % _YIELD_EVERY == 0:
+            if number % _YIELD_EVERY == 0 or now() - looked > _YIELD_AFTER_S:
                 await asyncio.sleep(0)
+                looked = now()
         # apply
         await self._states.save(tx.connection, changed)
         if effects:

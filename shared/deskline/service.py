@@ -35,6 +35,7 @@ from deskline import log as logs
 from deskline.broadcast import Broadcast
 from deskline.clock import SECOND, now_us
 from deskline.config.book import ConfigBook
+from deskline.config.rules_document import RulesDocument
 from deskline.config_feed import ConfigFeed
 from deskline.consumption import Engine
 from deskline.database_watch import DatabaseWatch
@@ -73,6 +74,8 @@ class Runtime:
         self.ends = Ends(settings, f"deskline-ends-{settings.instance}")
         self.engine: Engine | None = None
         self.database: DatabaseWatch | None = None
+        self.prepare_rules: Callable[[RulesDocument], Awaitable[None]] | None = None
+        """Awaited with every version of the document ``rules`` before it can be in force: to compile it."""
         self.background: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.routes: list[tuple[str, Any]] = []
         """(path, ASGI app or FastStream handler) to serve beside the standard ones."""
@@ -195,6 +198,8 @@ async def _main(
     built = build(runtime)
     consumer: Consumer = await built if isinstance(built, Awaitable) else built
     metrics.start(name, consumer.topics)
+    if feed is not None:
+        feed.prepare = runtime.prepare_rules
     engine = Engine(settings, consumer, ends=runtime.ends, metrics=metrics, config=feed)
     runtime.engine = engine
     metrics.timer_overdue.labels(name).set_function(lambda: engine.timer_overdue_s(now_us()))

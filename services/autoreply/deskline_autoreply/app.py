@@ -14,6 +14,7 @@ from deskline_autoreply.shadow_store import ShadowDecisions
 def build(runtime: Runtime) -> ConversationConsumer[State]:
     metrics = Metrics(runtime.registry)
     autoreply = Autoreply(runtime.config, metrics.count, metrics.count_other_shop)
+    runtime.prepare_rules = autoreply.prepare
     runtime.background.append(pruning(runtime.settings, "autoreply", "shadow_decisions", "at"))
     runtime.background.append(pruning(runtime.settings, "autoreply", "cooldowns", "until"))
     return ConversationConsumer(

@@ -6,6 +6,8 @@ conversation records, so ``positions[routing.v1]`` is how far routing.v1 had bee
 
 from __future__ import annotations
 
+import asyncio
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import msgspec
@@ -15,17 +17,18 @@ from deskline import ids
 from deskline.clock import parse_rfc3339, rfc3339
 from deskline.config.rule_templates import plain
 from deskline.duplicates import Seen
-from deskline.events.models import HandoverRequested, MessageIgnored, ReplyIssued
+from deskline.events.models import HandoverRequested, MessageIgnored, ReplyIssued, Suggestion
 from deskline.events.wire import encode, new
 from deskline.folding import deep_text
 from deskline.records import CONVERSATIONS, REPLIES, ROUTING, Event, Output
 from deskline.text import fold, readable
 from deskline_autoreply.achievements_store import Rest, Resting, load_resting
-from deskline_autoreply.model import Answered, Decision, HandedOver, Ignore, Ignored, Said
+from deskline_autoreply.knowledge.answers import Context as Asking
+from deskline_autoreply.model import SECOND, Answered, Decision, HandedOver, Ignore, Ignored, Said
 from deskline_autoreply.policy import history as facts
 from deskline_autoreply.policy import requests as routing
 from deskline_autoreply.policy.achievements import hits_of, hits_of_rating
-from deskline_autoreply.policy.border import Message, decide
+from deskline_autoreply.policy.border import NOTHING_KNOWN, Message, decide
 from deskline_autoreply.policy.history import History
 from deskline_autoreply.policy.manners import digests, is_echo
 from deskline_autoreply.policy.requests import Requests
@@ -37,8 +40,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from deskline.config.book import ConfigBook
+    from deskline.config.rules_document import RulesDocument
     from deskline.conversations import Context
     from deskline.postgres import Connection
+    from deskline_autoreply.knowledge.answers import Answer
     from deskline_autoreply.policy.rules import Compiled
 
 log = structlog.get_logger(__name__)
@@ -72,6 +77,10 @@ class Autoreply:
         self._versions = Versions(config)
         self._count = count
         self._count_other_shop = count_other_shop
+
+    async def prepare(self, document: RulesDocument) -> None:
+        """Called with each version before it can be in force. In a thread: an index of 10 000 phrasings takes a minute."""
+        await asyncio.to_thread(self._versions.prepare, document)
 
     def fresh(self, subject: str) -> State:  # noqa: ARG002
         return State()
@@ -151,6 +160,9 @@ class Autoreply:
             self._values(event, shop, state) if rules.needs_values else {},
             resting.at(shop, customer, at, rules.cooldowns) if rules.cooldowns else frozenset(),
             nobody=rules.is_bot(customer) or is_echo(history.said, data.text, turn.digest),
+            ask=self._asking(event, history, rules),
+            suggest=rules.document.knowledge.suggestions,
+            question=data.text,
         )
         # decide
         decision = decide(message, history, state.requests, rules, durations.limits, time=time)
@@ -167,15 +179,21 @@ class Autoreply:
                     asked=asked,
                     values=self._values(event, shop, state),
                     resting=resting.at(shop, customer, at, rules.candidate.cooldowns),
+                    ask=self._asking(event, history, rules.candidate),
+                    suggest=rules.candidate.document.knowledge.suggestions,
                 )
                 would = decide(message, history, state.requests, rules.candidate, durations.limits, time=time)
                 context.effect(beside(row, would))
+        self._keep_in_mind(event, history, rules)
         facts.remember(history, turn, decision, time)
         for hit in hits_of(decision, history, at, context.lane):
             context.effect(hit)
         reply, rule_id = _sent(decision)
         if reply is not None:
             facts.say(history, at, digests(reply.text))
+            facts.offer(history, at, reply.offers)
+            if reply.entry_id is not None and reply.entry_id == history.product:
+                history.mind_at = at  # it was about what is in mind
             if rule_id is not None and rule_id in rules.cooldowns:
                 rest = Rest(shop, customer, rule_id, at + rules.cooldowns[rule_id])
                 resting.add(rest)
@@ -185,6 +203,22 @@ class Autoreply:
         self._count(decision)
         common = {"shop_id": shop, "rules_version": version, "routing_offset": context.positions[ROUTING]}
         outputs += _Telling(subject, event, common, time, time + durations.deliver_by).outputs(decision)
+
+    def _asking(self, event: Event, history: History, rules: Compiled) -> Callable[[], Answer]:
+        """Asks the knowledge base at most once, and only if somebody wants to know."""
+        index = self._versions.knowledge(rules.document)
+        if index is None:
+            return NOTHING_KNOWN
+        window = round(rules.document.knowledge.follow_up_minutes * 60 * SECOND)
+        item, _ = facts.in_mind(history, event.at, window)
+        offered = tuple(history.offered) if abs(event.at - history.offered_at) <= window else ()
+        asked = Asking(event.data.product_id, item, offered)
+        return cache(lambda: index.answer(event.data.text, event.at, asked))
+
+    def _keep_in_mind(self, event: Event, history: History, rules: Compiled) -> None:
+        index = self._versions.knowledge(rules.document)
+        named = "" if index is None else index.item_of(event.data.text, event.at, event.data.product_id)
+        facts.keep_in_mind(history, event.at, named or event.data.product_id or "", event.data.order_id or "")
 
     async def gather(self, connection: Connection, events: Sequence[Event]) -> Resting:
         """Which rules rest for the customers of this unit, where rules have a cooldown at all."""
@@ -199,11 +233,14 @@ class Autoreply:
     def _values(self, event: Event, shop: str, state: State) -> dict[str, str | None]:
         """Of the variables that replies may use; what customers and gateways state is made plain."""
         data = event.data
+        document = self._versions.rules(shop, event.at, event.broker_at)[1].document
+        window = round(document.knowledge.follow_up_minutes * 60 * SECOND)
+        product, order = facts.in_mind(state.history, event.at, window)
         position = routing.queue_position(state.requests)
         return {
             "customer_name": plain(data.customer.name),
-            "order_id": plain(data.order_id),
-            "product": plain(data.product_id),
+            "order_id": plain(data.order_id or order or None),
+            "product": plain(data.product_id or product or None),
             "agent_hours": self._versions.agent_hours(shop, event.at, event.broker_at),
             "queue_position": None if position is None else str(position),
             "coupon": None,
@@ -283,6 +320,8 @@ class _Telling:
             language=self.event.data.language,
             priority=decision.handover.priority,
             flags=decision.handover.flags,
+            suggestions=tuple(new(Suggestion, entry_id=entry, confidence=p) for entry, p in decision.suggestions)
+            or None,
         )
         return self._output("handover.requested.v1", message_id, data)
 

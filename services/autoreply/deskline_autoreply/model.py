@@ -101,6 +101,8 @@ class Said(NamedTuple):
     entry_id: str | None = None
     variant: str = ""
     confidence: float | None = None
+    offers: tuple[str, ...] = ()
+    """Entries of a list to choose from, in its order."""
 
 
 class Tagged(NamedTuple):
@@ -136,6 +138,8 @@ class HandedOver:
     rule_id: str | None
     reply: Said | None
     tagged: Tagged = NOTHING_TAGGED
+    suggestions: tuple[tuple[str, float], ...] = ()
+    """At most three (entry, confidence) for the agent's screen."""
 
 
 @dataclass(frozen=True, slots=True)

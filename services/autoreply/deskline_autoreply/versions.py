@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from deskline.config.book import ConfigBook
+    from deskline.config.knowledge_document import Knowledge
+    from deskline_autoreply.knowledge.index import KnowledgeIndex
 
 D = TypeVar("D")
 C = TypeVar("C")
@@ -62,11 +64,22 @@ class Versions:
         self._hours = _PerDocument(_hours)
         self._zones = _PerDocument(_Zone)
         self._durations = _PerDocument(_durations)
+        self._knowledge = _PerDocument(_knowledge)
 
     def rules(self, shop: str, at: int, broker_at: int) -> tuple[int, Compiled]:
         """(version, rules)."""
         version = self._config.at(shop, "rules", at, broker_at)
         return version.version, self._rules.of(cast("RulesDocument", version.document))
+
+    def knowledge(self, document: RulesDocument) -> KnowledgeIndex | None:
+        """None where the shop has no knowledge base. Compiled here where nobody has prepared it."""
+        return None if document.knowledge.is_empty else self._knowledge.of(document.knowledge)
+
+    def prepare(self, document: RulesDocument) -> None:
+        """Compile what takes long. May run in another thread, while this one decides by other versions."""
+        for each in (document, document.candidate):
+            if each is not None:
+                self.knowledge(each)
 
     def is_open(self, shop: str, at: int, broker_at: int) -> bool:
         return self._hours.of(self._config.calendars(shop, at, broker_at)).is_open(at)
@@ -108,6 +121,13 @@ class _Zone:
             weekly = getattr(calendar.weekly, _WEEKDAYS[today.weekday()])
             spans = () if today in calendar.holidays else weekly
         return ", ".join(spans) or None
+
+
+def _knowledge(document: Knowledge) -> KnowledgeIndex:
+    # Only here, because it brings numpy and the model's code: commands that decide nothing start without them.
+    from deskline_autoreply.knowledge.index import KnowledgeIndex  # noqa: PLC0415
+
+    return KnowledgeIndex.of(document)
 
 
 def _hours(document: CalendarsDocument) -> Hours:

@@ -134,6 +134,11 @@ class ConfigBook:
             raise ValueError(f"the body stored under {digest} has another hash: the table config.bodies is damaged")
         self._rules[digest] = _parse("rules", body)  # type: ignore[assignment]
 
+    def body(self, digest: str) -> RulesDocument | None:
+        """The rules that hash names; None where they are not here or this release cannot read them."""
+        found = self._rules.get(digest)
+        return found if isinstance(found, RulesDocument) else None
+
     def admit(self, event: Event) -> None:
         """Take a record of ``shops.v1`` in; events of other types have no effect.
 

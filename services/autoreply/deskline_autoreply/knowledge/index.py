@@ -6,13 +6,14 @@ functions of their arguments and the document alone.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from deskline.config.knowledge_document import Knowledge, merged
 from deskline.folding import deep_text
-from deskline_autoreply.knowledge.calibration import Judged, Threshold, threshold
+from deskline_autoreply.knowledge.answers import ALONE, NOTHING, Answer, Candidate, Context
+from deskline_autoreply.knowledge.calibration import Judged, Threshold, stricter, threshold
 from deskline_autoreply.knowledge.items import Items
 from deskline_autoreply.knowledge.ranking import Case, Model, Ranked, shipped
 from deskline_autoreply.knowledge.retrieval import FEATURES, Near, Retriever
@@ -30,49 +31,10 @@ HOPELESS: Final = 0.12
 # Below, an entry is not what the agent is looking for, nor worth to be called near.
 NEAR: Final = 0.1
 SUGGESTED: Final = 3
+SHIPPED: Final = "the questions that ship"
 # With so few questions of its own a shop's threshold would be chance; with more the confidence is fitted to them too.
 _OWN_THRESHOLD: Final = 100
 _OWN_MODEL: Final = 400
-
-
-class Candidate(NamedTuple):
-    entry_id: str
-    confidence: float
-    """How probably it is the right entry, 0 to 1."""
-    phrasing: str
-    """Its first."""
-    answer: str
-    kind: str
-    parts: tuple[tuple[str, float], ...] = ()
-    """Some of the scores behind it, by name."""
-
-
-class Context(NamedTuple):
-    """What a conversation has in mind."""
-
-    product_id: str | None = None
-    """Of the message."""
-    item: str = ""
-    """Of the last minutes; empty: none."""
-    offered: tuple[str, ...] = ()
-    """Entries of a list that the customer was given just now."""
-
-
-_ALONE: Final = Context()
-
-
-class Answer(NamedTuple):
-    """What the knowledge base says to a message."""
-
-    sure: Candidate | None
-    """Answers by itself."""
-    near: tuple[Candidate, ...]
-    """At most three that come near, best first; the sure one among them."""
-    item: str = ""
-    """What the conversation is about after this message; empty: no product."""
-
-
-NOTHING: Final = Answer(None, ())
 
 
 class KnowledgeIndex:
@@ -92,7 +54,7 @@ class KnowledgeIndex:
             Retriever([entry.phrasings for entry in self._entries], self._encoder) if self._entries else None
         )
         self.model, calibration = shipped()
-        self.calibrated_on = "the questions that ship"
+        self.calibrated_on = SHIPPED
         judged = [Judged(*row) for row in calibration]
         own = self._cases()
         if sum(case.in_scope for case in own) >= _OWN_THRESHOLD:
@@ -105,11 +67,14 @@ class KnowledgeIndex:
             else:
                 judged = _judged(self.model, own)
         self.judged = judged
-        self.threshold: Threshold = threshold(judged, document.precision_target, document.expected_out_of_scope)
+        self.threshold = self.threshold_for(document.precision_target, document.expected_out_of_scope)
 
     @classmethod
     def of(cls, document: Knowledge) -> KnowledgeIndex:
         return cls(document)
+
+    def threshold_for(self, target: float, out_of_scope: float) -> Threshold:
+        return threshold(self.judged, stricter(target) if self.calibrated_on == SHIPPED else target, out_of_scope)
 
     def _cases(self) -> list[Case]:
         """The shop's labelled questions; those that are phrasings themselves would be judged too well."""
@@ -166,7 +131,7 @@ class KnowledgeIndex:
         )
         return Candidate(entry.entry_id, round(confidence, 3), entry.phrasings[0], entry.answer, entry.kind, parts)
 
-    def answer(self, text: str, at: int, context: Context = _ALONE) -> Answer:
+    def answer(self, text: str, at: int, context: Context = ALONE) -> Answer:
         """``at``: event time, µs."""
         if self.document.is_empty:
             return NOTHING
@@ -182,6 +147,10 @@ class KnowledgeIndex:
         near = tuple(one for one in self.search(text, at, always=False) if one.confidence >= NEAR)
         sure = near[0] if near and near[0].confidence >= self.threshold.value else None
         return Answer(sure, near, item)
+
+    def item_of(self, text: str, at: int, product_id: str | None) -> str:
+        """The product that a message names or comes with, if this knowledge base has it; else empty."""
+        return self._items.item_of(deep_text(text), at, product_id)
 
     def _chosen(self, deep: str, offered: tuple[str, ...], at: int) -> Candidate | None:
         """From a list given just now: by its number, or by the words of a line."""

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from deskline.folding import deep_text
+from deskline_autoreply.policy.rules.finding import finder
 
 if TYPE_CHECKING:
     from deskline.config.knowledge_document import Knowledge, Product, Promotion
@@ -64,7 +65,12 @@ class Items:
         self._products = {product.product_id: product for product in document.products}
         self._promotions = document.promotions
         named = [(deep_text(name), product) for product in document.products for name in product.names]
-        self._names = sorted(((name, product) for name, product in named if name), key=lambda pair: -len(pair[0]))
+        self._names: dict[str, list[Product]] = {}
+        for name, product in named:
+            if name:
+                self._names.setdefault(name, []).append(product)
+        self._name_list = tuple(sorted(self._names, key=lambda name: (-len(name), name)))
+        self._find = finder(self._name_list)
         promoted = [(deep_text(name), one) for one in document.promotions for name in one.names]
         self._promoted = sorted(((name, one) for name, one in promoted if name), key=lambda pair: -len(pair[0]))
 
@@ -97,12 +103,13 @@ class Items:
         return product.product_id if product is not None else ""
 
     def _named(self, folded: str, at: int) -> tuple[str, Product | None]:
-        hits = [(name, product) for name, product in self._names if name in folded and product.is_valid(at)]
+        found = [self._name_list[number] for number in sorted(self._find(folded))]
+        hits = [(name, product) for name in found for product in self._names[name] if product.is_valid(at)]
         if not hits:
             return "", None
         name, product = hits[0]
-        # Two products in one message, neither's name part of the other's: a comparison, which is for people.
-        if any(other is not product and text not in name for text, other in hits[1:]):
+        # Two products of one name, or of names that are no part of each other: which one is meant is for people to find out.
+        if any(other is not product and (text == name or text not in name) for text, other in hits[1:]):
             return "", None
         return name, product
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
 
 from deskline.text import fold
+from deskline_autoreply.knowledge.answers import NOTHING, Answer, list_of
 from deskline_autoreply.model import (
     OUTCOMES,
     REPEATED_US,
@@ -32,7 +33,7 @@ from deskline_autoreply.policy.rules.compiled import only_tags
 from deskline_autoreply.policy.standing import had_request, is_owned, request_is_open
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from deskline.config.rules_document import AutoreplyRule, Handover
     from deskline_autoreply.policy.requests import Requests
@@ -44,6 +45,10 @@ class Limits(NamedTuple):
 
     patience: int
     reply_max_age: int
+
+
+def NOTHING_KNOWN() -> Answer:  # noqa: N802 - a constant function
+    return NOTHING
 
 
 class Message(NamedTuple):
@@ -62,6 +67,12 @@ class Message(NamedTuple):
     """Rules that have replied to this customer, in any conversation with this shop, and rest still (``cooldown_s``)."""
     nobody: bool = False
     """A machine's message, or an echo of our own text."""
+    ask: Callable[[], Answer] = NOTHING_KNOWN
+    """What the knowledge base says: asked only where rules say nothing, because it takes longer than all else together."""
+    suggest: bool = False
+    """The shop wants a short list given to the customer where nothing is sure enough."""
+    question: str = ""
+    """The text as written."""
 
 
 class _Chosen(NamedTuple):
@@ -72,6 +83,8 @@ class _Chosen(NamedTuple):
     quiet: str | None
     """Why the robot may not reply now (a flag for people)."""
     tagged: Tagged
+    known: Answer | None = None
+    """What the knowledge base said, where it was asked."""
 
 
 # A list on an event holds at most 64 (contract §1).
@@ -129,6 +142,8 @@ def _unowned(message: Message, history: History, requests: Requests, rules: Comp
     if message.nobody:
         return Ignored(Ignore.COOLDOWN)
     chosen = _choose(message, history, rules)
+    if chosen.rule is None and turn.digest:
+        chosen = _consult(chosen, message, history, may_list=not (is_open or repeated or too_old))
     rule = chosen.rule
     if rule is not None and rule.silent:
         return Ignored(Ignore.COOLDOWN, rule_id=rule.rule_id, tagged=chosen.tagged)
@@ -139,8 +154,7 @@ def _unowned(message: Message, history: History, requests: Requests, rules: Comp
             return Ignored(Ignore.WAITING, tagged=chosen.tagged)
         case Outcome.REPLY:
             assert reply is not None
-            assert rule is not None
-            return Answered(reply, rule.rule_id, tagged=chosen.tagged)
+            return Answered(reply, rule.rule_id if rule is not None else None, tagged=chosen.tagged)
         case Outcome.HANDOVER | Outcome.BOTH:
             return HandedOver(
                 reason,
@@ -149,6 +163,7 @@ def _unowned(message: Message, history: History, requests: Requests, rules: Comp
                 rule.rule_id if rule is not None else None,
                 reply,
                 chosen.tagged,
+                _suggestions(chosen.known if chosen.known is not None else message.ask()),
             )
         case _:
             assert_never(outcome)
@@ -183,6 +198,28 @@ def _choose(message: Message, history: History, rules: Compiled) -> _Chosen:
     return _Chosen(found, reply, quiet, Tagged(tuple(only), tuple(tags)))
 
 
+def _consult(chosen: _Chosen, message: Message, history: History, *, may_list: bool) -> _Chosen:
+    """No rule has a word: the knowledge base answers where it is sure, or gives one short list where the shop wants it."""
+    known = message.ask()
+    reply: Said | None = None
+    if chosen.quiet is None:
+        if known.sure is not None:
+            sure = known.sure
+            reply = Said(sure.kind, sure.answer, sure.answer, sure.entry_id, confidence=sure.confidence)
+            last = history.said_last if message.turn.at - max(history.replied, default=0) <= REPEATED_US else 0
+            if last and digest(fold(sure.answer)) == last:
+                reply = None  # it was just said, and did not help
+        elif message.suggest and may_list and known.near and not history.offered:
+            text = list_of(known.near, message.question)
+            offers = tuple(candidate.entry_id for candidate in known.near)
+            reply = Said("suggestions", text, confidence=known.near[0].confidence, offers=offers)
+    return chosen._replace(reply=reply, known=known)
+
+
+def _suggestions(known: Answer) -> tuple[tuple[str, float], ...]:
+    return tuple((candidate.entry_id, candidate.confidence) for candidate in known.near)
+
+
 def _flagged(handover: Handover, history: History, chosen: _Chosen) -> Handover:
     """With what rules have marked in this conversation, and why the robot fell silent."""
     more = [*history.tags, *chosen.tagged.tags, *([chosen.quiet] if chosen.quiet is not None else [])]
@@ -198,6 +235,8 @@ def _want(
     """What the rules want of a message, before it is asked whether a request is open already."""
     rule, reply = chosen.rule, chosen.reply
     handover = rule.handover if rule is not None else fallback
+    if rule is None and reply is not None:
+        handover = None
     if handover is None and (repeated or too_old):
         # An answer that did not help, or that comes too late: a person has to see it.
         handover = fallback
@@ -208,6 +247,8 @@ def _want(
     if handover is None:
         return Wish.ANSWER, reply, fallback, Reason.RULE
     reason = Reason(handover.reason)
+    if rule is None and reason is Reason.NO_MATCH and chosen.known is not None and chosen.known.near:
+        reason = Reason.LOW_CONFIDENCE
     urgent = reason in URGENT
     if repeated and not (is_open and urgent):
         # §4 names the reason of a repetition; only while a request is open it would hide what must go through.

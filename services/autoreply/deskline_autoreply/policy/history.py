@@ -130,6 +130,14 @@ class History(msgspec.Struct, array_like=True):
     tags: list[str] = []
     """What rules marked since the last close."""
     credits: list[Credit] = []
+    product: str = ""
+    """What the customer talks about: of the last message that named or came with one, since the last close."""
+    order_id: str = ""
+    mind_at: int = 0
+    """Event time of the last message that named, came with, or was answered about one of the two."""
+    offered: list[str] = []
+    """Entries of the list that we gave last, while nothing else was said since."""
+    offered_at: int = 0
 
 
 def digest(folded: str) -> int:
@@ -206,6 +214,25 @@ def say(history: History, at: int, text_digests: list[int]) -> None:
     history.replies += 1
     history.replied.append(at)
     del history.replied[:-_MOST_REPLIED]
+
+
+def keep_in_mind(history: History, at: int, product: str, order_id: str) -> None:
+    """A message was about these; empty: about none, and what was in mind stays for its time."""
+    if product or order_id:
+        history.product, history.order_id = product or history.product, order_id or history.order_id
+        history.mind_at = at
+
+
+def in_mind(history: History, at: int, window: int) -> tuple[str, str]:
+    """(product, order) that a message of event time ``at`` may go on about."""
+    fresh = history.mind_at and abs(at - history.mind_at) <= window
+    return (history.product, history.order_id) if fresh else ("", "")
+
+
+def offer(history: History, at: int, entries: Iterable[str]) -> None:
+    """Something was said: a list of entries to choose from, or (empty) anything else."""
+    history.offered = list(entries)
+    history.offered_at = at if history.offered else 0
 
 
 def tag(history: History, tags: Iterable[str]) -> None:
@@ -285,6 +312,8 @@ def close(history: History, at: int) -> None:
     history.closed_at = at
     history.said_last = history.replies = 0
     history.replied, history.tags = [], []
+    history.product = history.order_id = ""
+    history.offered, history.offered_at = [], 0
     history.turns = [turn for turn in history.turns if turn.at > at - SAME_TEXT_US]
     history.opened_at = min((turn.at for turn in history.turns if turn.at > at), default=0)
     history.spoken = [spoken for spoken in history.spoken if spoken.place > at or spoken.reply_to]

@@ -1,0 +1,149 @@
+"""What becomes of a message for which no rule has a word: answer, one short list, or a person with suggestions."""
+
+import json
+
+import pytest
+from tests.fixtures.autoreply import RULES, Log, Service, book
+
+from deskline.config.knowledge_document import Knowledge
+from deskline.config.rules_document import RulesDocument
+
+ENTRIES = [
+    {
+        "entry_id": "returns",
+        "phrasings": ["怎么退货", "衣服不合适能退吗", "退货需要什么条件"],
+        "answer": "签收七天内可以退货。",
+    },
+    {"entry_id": "delivery", "phrasings": ["多久能到货", "快递几天到", "什么时候送到"], "answer": "一般三天内送达。"},
+    {"entry_id": "invoice", "phrasings": ["怎么开发票", "能开发票吗"], "answer": "在订单页申请电子发票。"},
+]
+PRODUCTS = [{"product_id": "P1", "names": ["羊毛大衣"], "price": "899 元", "sizes": "S、M、L"}]
+
+
+def service(base: RulesDocument = RULES, **settings) -> Service:
+    text = json.dumps({"entries": ENTRIES, "products": PRODUCTS, **settings})
+    knowledge = Knowledge.model_validate_json(text, strict=True)
+    return Service(book(base.model_copy(update={"knowledge": knowledge})))
+
+
+def only(outcomes: list[dict]) -> tuple[str, dict]:
+    (outcome,) = outcomes
+    return outcome["type"], outcome["data"]
+
+
+def test_without_a_rule_a_sure_entry_answers_with_its_id_and_confidence():
+    kind, data = only(service().unit(Log().says(0, "怎么开发票")))
+    assert kind == "reply.issued.v1"
+    assert (data["kind"], data["entry_id"], data["text"]) == ("faq", "invoice", "在订单页申请电子发票。")
+    assert data["confidence"] == 1.0
+    assert "rule_id" not in data
+    assert not data["handover"]
+
+
+def test_a_rule_goes_before_the_knowledge_base():
+    _, data = only(service().unit(Log().says(0, "什么时候发货送到")))
+    assert data["rule_id"] == "shipping"
+
+
+def test_what_is_near_but_not_sure_goes_to_a_person_with_suggestions():
+    kind, data = only(service(precision_target=0.999).unit(Log().says(0, "我想退掉不合适的衣服")))
+    assert kind == "handover.requested.v1"
+    assert data["reason"] == "low_confidence"
+    assert data["suggestions"][0]["entry_id"] == "returns"
+    assert 0 < data["suggestions"][0]["confidence"] < 1
+    assert len(data["suggestions"]) <= 3
+
+
+def test_what_is_near_nothing_is_no_match_and_has_no_suggestions():
+    _, data = only(service().unit(Log().says(0, "xyzzy plugh")))
+    assert data["reason"] == "no_match"
+    assert "suggestions" not in data
+
+
+def test_a_hand_over_by_a_rule_carries_suggestions_too():
+    outcomes = service().unit(Log().says(0, "退款：能开发票吗"))
+    handover = outcomes[-1]["data"]
+    assert handover["reason"] == "rule"
+    assert "invoice" in [one["entry_id"] for one in handover["suggestions"]]
+
+
+def test_a_shop_that_wants_it_gives_one_short_list_and_the_choice_is_answered():
+    log, shop = Log(), service(precision_target=0.999, suggestions=True)
+    kind, data = only(shop.unit(log.says(0, "我想退掉不合适的衣服")))
+    assert (kind, data["kind"], data["handover"]) == ("reply.issued.v1", "suggestions", False)
+    assert "1. 怎么退货" in data["text"]
+    _, chosen = only(shop.unit(log.says(20, "1")))
+    assert (chosen["entry_id"], chosen["kind"], chosen["confidence"]) == ("returns", "faq", 1.0)
+
+
+def test_after_the_list_the_next_doubt_goes_to_a_person():
+    log, shop = Log(), service(precision_target=0.999, suggestions=True)
+    shop.unit(log.says(0, "我想退掉不合适的衣服"))
+    kind, data = only(shop.unit(log.says(20, "不合适的衣服我要退掉")))
+    assert (kind, data["reason"]) == ("handover.requested.v1", "low_confidence")
+
+
+def test_a_list_is_forgotten_with_the_close_and_with_time():
+    for later in ("close", "time"):
+        log, shop = Log(), service(precision_target=0.999, suggestions=True)
+        shop.unit(log.says(0, "我想退掉不合适的衣服"))
+        if later == "close":
+            shop.unit(log.closes(5))
+        kind, _ = only(shop.unit(log.says(20 if later == "close" else 601, "1")))
+        assert kind == "handover.requested.v1", later
+
+
+def test_a_follow_up_within_minutes_is_about_the_product_of_before():
+    log, shop = Log(), service()
+    assert only(shop.unit(log.says(0, "羊毛大衣多少钱")))[1]["text"] == "羊毛大衣的价格是 899 元。"
+    assert only(shop.unit(log.says(300, "那有L码吗")))[1]["text"] == "羊毛大衣的尺码：S、M、L"
+    # 300 s + 590 s: the answer of 300 s was about it, so that the ten minutes count from there.
+    assert only(shop.unit(log.says(890, "多少钱")))[1]["entry_id"] == "P1"
+
+
+@pytest.mark.parametrize("follow_up_minutes", [0, 10])
+def test_a_follow_up_ends_with_its_window(follow_up_minutes):
+    log, shop = Log(), service(follow_up_minutes=follow_up_minutes)
+    shop.unit(log.says(0, "羊毛大衣多少钱"))
+    kind, _ = only(shop.unit(log.says(601, "那有L码吗")))
+    assert kind == "handover.requested.v1"
+
+
+def test_the_product_that_comes_with_the_message_is_meant():
+    assert only(service().unit(Log().says(0, "多少钱", product_id="P1")))[1]["entry_id"] == "P1"
+
+
+def test_an_answer_that_did_not_help_is_not_given_again():
+    log, shop = Log(), service()
+    shop.unit(log.says(0, "能开发票吗"))
+    kind, data = only(shop.unit(log.says(90, "怎么开发票")))
+    assert kind == "handover.requested.v1"
+    assert data["reason"] == "low_confidence"
+
+
+def test_the_same_question_again_is_a_repeated_question_and_goes_to_a_person():
+    log, shop = Log(), service()
+    shop.unit(log.says(0, "能开发票吗"))
+    assert only(shop.unit(log.says(90, "能开发票吗")))[1]["reason"] == "repeated_question"
+
+
+def test_an_entrys_answer_is_counted():
+    shop = service()
+    shop.unit(Log().says(0, "能开发票吗"))
+    assert [(hit.kind, hit.id, hit.answered) for hit in shop.hits] == [("entry", "invoice", 1)]
+
+
+def test_replayed_in_other_units_the_outputs_are_the_same_bytes():
+    def texts(log: Log):
+        questions = ("羊毛大衣多少钱", "有S码吗", "退货怎么办理", "能开票吗", "1")
+        return [log.says(20.0 * number, text, f"m-{number}") for number, text in enumerate(questions)]
+
+    one, other = service(suggestions=True), service(suggestions=True)
+    one.unit(*texts(Log()), now=100)
+    for event in texts(Log()):
+        other.unit(event, now=100)
+    without_offsets = [[json.loads(value)["data"] for value in each.values] for each in (one, other)]
+    for told in without_offsets:
+        for data in told:
+            data.pop("routing_offset")
+    assert without_offsets[0] == without_offsets[1]
