@@ -49,6 +49,7 @@ class Mounted:
 OWN: Final = {
     "config": Mounted("deskline.config.cli:app", "Check, apply, show and roll back the shops' configuration."),
     "deadletters": Mounted("deskline.deadletters_cli:app", "List, show and replay dead letters."),
+    "scenario": Mounted("deskline.config.scenario_cli:app", "Switch sets of rules that ship on and off for a shop."),
     "shadow": Mounted("deskline.shadow.cli:app", "Report on rules and policies that a shop tries in shadow."),
     "tail": Mounted("deskline.tail:app", "Follow the events of the topics."),
     "demo": Mounted("deskline.demo.cli:app", "Replay real conversations through the whole stack."),

@@ -23,6 +23,7 @@ from typing import Final, NamedTuple, cast, get_args
 
 from pydantic import ValidationError
 
+from deskline.config import rule_review
 from deskline.config.base import DEFAULT_SHOP, Document, DocumentKind
 from deskline.config.documents import (
     DOCUMENTS,
@@ -38,6 +39,7 @@ from deskline.config.documents import (
 )
 from deskline.config.explain import findings
 from deskline.config.rules_document import PARTS, RulesDocument, beside, inherited
+from deskline.config.scenario_sets import with_scenarios
 from deskline.config.yaml_source import MAX_BYTES, Mistake, Path, Place, Source, read
 from deskline.errors import UsageError
 
@@ -134,6 +136,10 @@ def load_directory(directory: FilePath) -> Configuration:
     for shop in shops:
         if "rules" in shop.documents and shop is not default:
             shop.documents["rules"] = inherited(rules, cast("RulesDocument", shop.documents["rules"]))
+    for shop in shops:
+        if "rules" in shop.documents:
+            shop.documents["rules"] = with_scenarios(cast("RulesDocument", shop.documents["rules"]))
+            problems += _rule_mistakes(shop, default)
     for shop in shops:
         problems += _put_candidates(shop, default)
     if problems:
@@ -262,7 +268,7 @@ def _put_candidates(shop: _Shop, default: _Shop) -> Iterator[Problem]:
     """Put what ``shadow/`` holds into the documents that the shop runs on; those are its own documents then."""
     rules = cast("RulesDocument | None", shop.documents.get("rules"))
     if rules is not None and rules.candidate is not None:
-        shop.documents["rules"] = rules.model_copy(update={"candidate": beside(rules, rules.candidate)})
+        shop.documents["rules"] = rules.model_copy(update={"candidate": with_scenarios(beside(rules, rules.candidate))})
     if shop.shadow is None:
         return
     for kind, candidate in shop.shadow.documents.items():
@@ -272,7 +278,7 @@ def _put_candidates(shop: _Shop, default: _Shop) -> Iterator[Problem]:
             yield shop.problem(kind, ("candidate",), message, at_key=True)
             continue
         if isinstance(candidate, RulesDocument):
-            candidate = beside(cast("RulesDocument", live), candidate)  # noqa: PLW2901
+            candidate = with_scenarios(beside(cast("RulesDocument", live), candidate))  # noqa: PLW2901
         together = shop.documents[kind] = live.model_copy(update={"candidate": candidate})
         size = len(body_of(together))
         if kind != "rules" and size > MAX_BODY_BYTES:
@@ -352,6 +358,14 @@ def _calendar_names(shop: _Shop, default: _Shop) -> Iterator[Problem]:
         yield shop.problem("calendars", ("calendars",), message)
 
 
+def _rule_mistakes(shop: _Shop, default: _Shop) -> Iterator[Problem]:
+    """What only the complete rules show: names without a value, scenarios and calendars that there are not."""
+    rules = cast("RulesDocument", shop.documents["rules"])
+    calendars = cast("CalendarsDocument", shop.documents.get("calendars") or default.documents["calendars"]).calendars
+    for path, message in rule_review.mistakes(rules, calendars):
+        yield shop.problem("rules", path, message)
+
+
 def _warnings(shop: _Shop, default: _Shop) -> Iterator[Problem]:
     agents = cast("AgentsDocument", shop.documents.get("agents") or default.documents["agents"]).agents
     skills = {skill for agent in agents for skill in agent.skills}
@@ -364,6 +378,10 @@ def _warnings(shop: _Shop, default: _Shop) -> Iterator[Problem]:
                 if skill not in skills:
                     message = f"no agent of this shop has the skill {skill!r}; such a request waits for a later step"
                     yield shop.problem("rules", (*path, "skills", index), message)
+        # Those of _default are reported there.
+        own = len(cast("list[object]", shop.sources["rules"].value.get("rules") or ()))
+        for path_, message in rule_review.warnings(rules, until=own):
+            yield shop.problem("rules", path_, message)
     routing = cast("RoutingDocument | None", shop.documents.get("routing"))
     if routing is None or "routing" not in shop.sources:
         return

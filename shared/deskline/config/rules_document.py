@@ -7,7 +7,7 @@ it all: the knowledge base and the sensitive words too, though they have modules
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, model_validator
 
 from deskline.config.base import Document, Name, PositiveSeconds, Seconds, Span, once, problem_at
 from deskline.config.knowledge_document import Knowledge, merged
@@ -253,6 +253,13 @@ class ScenarioUse(Document):
     ends: _End | None = None
 
 
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+_Use = Annotated[ScenarioUse, BeforeValidator(_named, json_schema_input_type=ScenarioUse | Name)]
+
+
 class Guard(Document):
     """What keeps automatic replies from getting on people's nerves, and from talking with machines."""
 
@@ -280,8 +287,8 @@ class RulesDocument(Document):
     """What holds from ``shadow_until`` on: off, people answer everything as before; live, replies are sent."""
     language: Literal["zh", "en"] = "zh"
     """Of the scenarios."""
-    scenarios: Annotated[tuple[ScenarioUse, ...], Field(max_length=64)] = ()
-    """Sets that ship; a rule of the shop with the same ``rule_id`` replaces the set's."""
+    scenarios: Annotated[tuple[_Use, ...], Field(max_length=64)] = ()
+    """Sets that ship, by name (``deskline scenario list``); a rule of the shop with the same ``rule_id`` replaces the set's."""
     constants: dict[Name, Annotated[str, Field(max_length=2_048)]] = Field(default={})
     """Names that replies may use in braces, with their values: {agent_hours}, {coupon}, or the shop's own."""
     cooldown_s: Seconds | None = None

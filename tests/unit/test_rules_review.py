@@ -1,0 +1,274 @@
+"""What ``deskline config check`` says about rules: mistakes, and what can hardly be meant."""
+
+import json
+
+import pytest
+
+from deskline.config.loading import ConfigurationError, load_directory
+from deskline.config.rule_review import mistakes, warnings
+from deskline.config.rules_document import RulesDocument
+from deskline.config.scenario_cli import with_value
+from deskline.config.scenario_sets import scenario_sets, with_scenarios
+from deskline.folding import deep_text
+from deskline.text import fold
+from deskline_autoreply.policy.rules import Asked, Compiled, Moment
+
+
+def document(*rules: dict, **fields) -> RulesDocument:
+    named = [{"rule_id": f"r{number}", "handover": {}, **rule} for number, rule in enumerate(rules)]
+    return RulesDocument.model_validate_json(json.dumps({"rules": named, **fields}), strict=True)
+
+
+def warned(*rules: dict) -> list[str]:
+    return [remark.message for remark in warnings(document(*rules))]
+
+
+REFUND = {"any_of": ["退款"]}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (REFUND, {"any_of": ["退款多久", "退款吗"]}),  # whoever says either says 退款
+        (REFUND, {"all_of": ["发票", "要退款"]}),
+        (REFUND, {"exact": ["我要退款！"]}),
+        (REFUND, {"any_of": ["退款"], "tiers": ["vip"]}),
+        ({}, {"open": False}),
+        ({"open": False}, {"open": False, "any_of": ["在吗"]}),
+        ({"tiers": ["vip", "new"]}, {"tiers": ["vip"], "any_of": ["券"]}),
+        ({"all_of": ["退", "款"]}, {"all_of": ["退", "款", "发票"]}),
+        ({"any_of": ["退款"], "none_of": ["到账"]}, {"any_of": ["退款"], "none_of": ["到"]}),
+        ({"patterns": [r"\d{6}"]}, {"patterns": [r"\d{6}"], "channels": ["web"]}),
+    ],
+)
+def test_a_rule_that_never_decides_because_of_one_before_it_is_told(first, second):
+    (message,) = warned({"when": first, "priority": 200}, {"when": second})
+    assert message.startswith("rule 'r1' is shadowed: whatever it matches, 'r0' (priority 200, before it)")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"any_of": ["退款多久"]}, REFUND),  # the narrow one is first
+        ({"any_of": ["退款"], "tiers": ["vip"]}, REFUND),
+        ({"any_of": ["退款"], "none_of": ["到账"]}, {"any_of": ["退款"]}),
+        ({"open": False}, {"open": True}),
+        ({"any_of": ["退款"], "during": [{"yearly": "06-01..06-20"}]}, REFUND),
+        ({"all_of": ["退款", "发票"]}, REFUND),
+    ],
+)
+def test_a_rule_that_has_its_turn_is_not_told(first, second):
+    assert warned({"when": first, "priority": 200}, {"when": second}) == []
+
+
+def test_a_rule_behind_one_that_steps_aside_has_its_turn():
+    resting = {"when": REFUND, "handover": None, "reply": {"text": "好"}, "cooldown_s": 60, "priority": 200}
+    assert warned(resting, {"when": REFUND}) == []
+    without_value = {**resting, "cooldown_s": 0, "reply": {"text": "第 {queue_position} 位"}}
+    assert warned(without_value, {"when": REFUND}) == []
+    assert len(warned({**resting, "cooldown_s": 0}, {"when": REFUND})) == 1
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        {"all_of": ["退款到账"], "none_of": ["退款"]},
+        {"any_of": ["退款", "要退款"], "none_of": ["退款"]},
+        {"exact": ["退款"], "all_of": ["发票"]},
+        {"attachment": False, "attachment_kinds": ["image"]},
+    ],
+)
+def test_a_rule_that_contradicts_itself_is_told(when):
+    (message,) = warned({"when": when})
+    assert "can never match" in message
+
+
+def test_a_tie_is_told_with_both_rules_and_the_word():
+    first = {"when": {"any_of": ["退款", "退货"]}}
+    second = {"when": {"any_of": ["退款", "发票"]}}
+    (message,) = warned(first, second)
+    assert message.startswith("rules 'r0' and 'r1' have the same priority (100), and '退款' calls both: 'r0' decides")
+    assert warned(first, {**second, "priority": 99}) == []
+    assert warned({"when": {**first["when"], "open": True}}, {"when": {**second["when"], "open": False}}) == []
+
+
+def problems(*rules: dict, **fields) -> list[tuple]:
+    return [tuple(remark) for remark in mistakes(document(*rules, **fields), {"office"})]
+
+
+def test_names_in_braces_that_nobody_gives_a_value_are_refused():
+    rule = {"reply": {"variants": [{"variant": "a", "text": "好"}, {"variant": "b", "text": "{custmer_name|亲}"}]}}
+    ((path, message),) = problems(rule)
+    assert path == ("rules", 0, "reply", "variants", 1, "text")
+    assert message.startswith("nobody gives {custmer_name} a value; there are {customer_name}")
+    assert problems({"reply": {"text": "{boss} {agent_hours} {coupon}"}}, constants={"boss": "x", "coupon": "C"}) == []
+    assert [path for path, _ in problems(constants={"order_id": "x", "not a name": "y"})] == [
+        ("constants", "order_id"),
+        ("constants", "not a name"),
+    ]
+
+
+def test_scenarios_and_calendars_that_there_are_not_are_refused():
+    assert problems(scenarios=["greetings"])[0][0] == ("scenarios", 0, "name")
+    window = {"when": {"during": [{"calendar": "office"}, {"closed": "warehouse"}]}}
+    assert [path for path, _ in problems(window)] == [("rules", 0, "when", "during", 1, "closed")]
+
+
+# --- a directory --------------------------------------------------------------------------------------------------------
+
+
+def write(folder, **shops):
+    for shop, text in shops.items():
+        (folder / shop).mkdir(exist_ok=True)
+        (folder / shop / "rules.yaml").write_text(text, encoding="utf-8")
+    return load_directory(folder)
+
+
+DEFAULT = """
+constants: {shop: 总店, hotline: "1000"}
+scenarios: [greeting]
+rules:
+  - {rule_id: a, when: {any_of: [甲]}, reply: {text: "{shop}甲 {hotline}"}}
+  - {rule_id: b, when: {any_of: [乙]}, reply: {text: 乙}}
+  - {rule_id: c, when: {any_of: [丙]}, reply: {text: 丙}}
+"""
+
+
+def test_a_shop_inherits_overrides_removes_and_adds(tmp_path):
+    own = """
+inherit: true
+constants: {shop: 分店}
+scenarios: [invoice]
+rules:
+  - {rule_id: d, when: {any_of: [丁]}, reply: {text: "{shop}丁 {hotline}"}}
+  - {rule_id: b, when: {any_of: [乙]}, reply: {text: 我的乙}}
+  - {rule_id: c, disabled: true}
+  - {rule_id: greeting.hello, disabled: true}
+"""
+    rules = write(tmp_path, _default=DEFAULT, branch=own).shops["branch"]["rules"]
+    assert rules.constants == {"shop": "分店", "hotline": "1000"}
+    assert rules.inherit is False, "a version is complete in itself"
+    active = [rule.rule_id for rule in Compiled(rules).rules if "." not in rule.rule_id]
+    assert active == ["d", "b", "a"]
+    sets = {rule.rule_id for rule in Compiled(rules).rules if "." in rule.rule_id}
+    assert sets == {"greeting.thanks", "greeting.ok", "invoice.special", "invoice.how"}
+
+
+def test_a_changed_default_changes_the_shops_that_inherit_and_no_other(tmp_path):
+    shops = {"heir": "inherit: true\n", "own": "rules: []\n"}
+    before = write(tmp_path, _default=DEFAULT, **shops).shops
+    after = write(tmp_path, _default=DEFAULT.replace("text: 丙", "text: 新的丙"), **shops).shops
+    assert before["heir"]["rules"] != after["heir"]["rules"]
+    assert before["own"]["rules"] == after["own"]["rules"]
+
+
+def test_mistakes_stand_at_their_line_and_warnings_do_not_refuse(tmp_path):
+    with pytest.raises(ConfigurationError) as refused:
+        write(tmp_path, _default="rules:\n  - rule_id: a\n    reply: {text: 'hi {nme}'}\n")
+    assert str(refused.value).startswith("_default/rules.yaml:3:19: rules[0].reply.text: nobody gives {nme} a value")
+    with pytest.raises(ConfigurationError, match=r"rules.yaml:3:23: rules\[0\]\.when\.patterns\[0\]: .*refused by RE2"):
+        write(tmp_path, _default="rules:\n  - rule_id: a\n    when: {patterns: ['a(?=b)']}\n    silent: true\n")
+    loaded = write(tmp_path, _default="rules:\n- {rule_id: a, silent: true}\n- {rule_id: b, silent: true}\n")
+    assert [(warning.file, warning.line) for warning in loaded.warnings] == [("_default/rules.yaml", 3)]
+
+
+# --- the sets that ship -------------------------------------------------------------------------------------------------
+
+EVERYDAY = {
+    "intercept", "greeting", "off_hours", "queue_notice", "promotion_618", "promotion_1111", "festival", "vip_coupon",
+    "logistics", "refund", "invoice", "size", "complaint",
+}  # fmt: skip
+
+
+def test_the_sets_that_ship_are_whole_in_both_languages():
+    sets = scenario_sets()
+    assert {name for name, one in sets.items() if not one.emergency} == EVERYDAY
+    assert sum(one.emergency for one in sets.values()) >= 12
+    for language in ("zh", "en"):
+        full = with_scenarios(document(language=language, scenarios=list(sets)))
+        assert list(mistakes(full, ())) == []
+        assert [r.message for r in warnings(full) if "never match" in r.message] == []
+        for one in sets.values():
+            assert one.rules(language), one.name
+
+
+@pytest.mark.parametrize(
+    ("language", "scenario", "text", "fields", "decides"),
+    [
+        ("zh", "intercept", "我要打12315", {}, "intercept.hotline"),
+        ("zh", "intercept", "订单号 8831577", {}, None),
+        ("zh", "intercept", "轉人工！", {}, "intercept.human"),
+        ("zh", "greeting", "在吗？", {"first_message": True}, "greeting.hello"),
+        ("en", "greeting", "Thank you!", {}, "greeting.thanks"),
+        ("zh", "off_hours", "有货吗", {"is_open": False}, "off_hours.away"),
+        ("zh", "promotion_618", "有什么优惠", {"day": "2026-06-18T12:00"}, "promotion_618.sale"),
+        ("zh", "promotion_618", "有什么优惠", {"day": "2026-06-21T12:00"}, None),
+        ("zh", "promotion_1111", "双11几号开始", {"day": "2026-11-11T23:59"}, "promotion_1111.sale"),
+        ("zh", "promotion_1111", "双11几号开始", {"day": "2026-11-12T00:00"}, None),
+        ("zh", "festival", "还发货吗", {"day": "2026-02-17T12:00"}, "festival.spring-dispatch"),
+        ("zh", "festival", "还发货吗", {"day": "2026-03-17T12:00"}, None),
+        ("zh", "vip_coupon", "有优惠券吗", {"tier": "vip"}, "vip_coupon.coupon"),
+        ("zh", "vip_coupon", "有优惠券吗", {}, None),
+        ("zh", "logistics", "帮我改一下地址", {}, None),
+        ("zh", "refund", "退掉这个款可以吗", {}, "refund.want"),
+        ("zh", "size", "165cm 100斤穿什么", {}, "size.body"),
+        ("en", "size", "I am 172 cm and 65 kg", {}, "size.body"),
+        ("zh", "complaint", "收到是坏了的", {}, "complaint.fault"),
+        ("en", "payment_fault", "my payment failed twice", {}, "payment_fault.script"),
+        ("zh", "system_failure", "随便什么", {}, "system_failure.script"),
+    ],
+)
+def test_a_set_answers_what_it_is_for(language, scenario, text, fields, decides):
+    from datetime import datetime
+
+    fields = dict(fields)
+    moment = Moment(datetime.fromisoformat(fields.pop("day", "2026-03-01T12:00")))
+    asked = Asked(
+        text=deep_text(text), plain=fold(text), readable=text, moment=moment, attachment=False, channel="web",
+        entry_point=None, language=None,
+        **{"is_open": True, "first_message": False, "tier": "regular", **fields},
+    )  # fmt: skip
+    rule = Compiled(with_scenarios(document(language=language, scenarios=[scenario]))).first(asked)
+    assert (None if rule is None else rule.rule_id) == decides
+
+
+def test_a_scenario_holds_between_its_begin_and_its_end():
+    use = {"name": "system_failure", "begins": "2026-11-28T10:00", "ends": "2026-11-28T18:00"}
+    (rule,) = with_scenarios(document(scenarios=[use])).rules
+    assert [(window.begins, window.ends) for window in rule.when.during] == [("2026-11-28T10:00", "2026-11-28T18:00")]
+
+
+# --- editing a file -----------------------------------------------------------------------------------------------------
+
+FILE = """# The shop's rules.
+inherit: true
+scenarios:          # what ships
+  - greeting
+  - {name: refund, language: en}   # for tourists
+# ours
+rules:
+  - {rule_id: a, silent: true}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            FILE,
+            FILE[: FILE.index("scenarios")]
+            + "scenarios: [greeting, {name: refund, language: en}, weather]   # for tourists\n"
+            + FILE[FILE.index("# ours") :],
+        ),
+        ("rules: []\n", "rules: []\nscenarios: [weather]\n"),
+        ("scenarios: [greeting]  # x\nrules: []\n", "scenarios: [greeting, weather]  # x\nrules: []\n"),
+        ("{}\n", "{scenarios: [weather]}\n"),
+        ("# nothing yet\n", "# nothing yet\nscenarios: [weather]\n"),
+    ],
+)
+def test_one_list_of_a_file_is_changed_and_the_rest_stays_as_it_is(text, expected):
+    assert with_value(text, "scenarios", lambda uses: [*uses, "weather"]) == expected
+
+
+def test_an_empty_list_goes_away():
+    assert with_value("a: 1\nscenarios: [weather]\nb: 2\n", "scenarios", lambda _: []) == "a: 1\nb: 2\n"
