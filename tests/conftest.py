@@ -32,6 +32,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from deskline.stack.kafka import EmbeddedKafka
 from deskline.stack.postgres import EmbeddedPostgres
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--oracle-cases", type=int, default=100_000, help="Questions to the calendars' second-by-second oracle."
+    )
+
+
 _FOLDER = pytest.StashKey[Path]()
 _STARTED_S = 180
 

@@ -42,15 +42,20 @@ NEVER: Final = (_LAST_DAY - _EPOCH_ORDINAL) * _DAY - 1
 
 
 def horizon(calendar: Calendar) -> int | None:
-    """The end, in the calendar's zone, of the last year whose holidays it lists; None where it lists none.
+    """The end, in the calendar's zone, of the last day whose holidays are known; None where it has no holidays to know.
 
-    Holidays are announced by year, so a calendar that lists one knows that year's: past its end, hours are a guess.
+    Holidays are announced by year, so a calendar that lists one, and does not say until when it is complete, knows that
+    year's: past its end, hours are a guess.
     """
-    if not calendar.holidays:
+    last = calendar.holidays_known_until
+    if last is None:
+        if not calendar.holidays:
+            return None
+        last = date(max(calendar.holidays).year, 12, 31)
+    if last.toordinal() >= _LAST_DAY:
         return None
-    year = max(calendar.holidays).year
-    ends = datetime(year + 1, 1, 1, tzinfo=ZoneInfo(calendar.timezone)) if year < date.max.year else None
-    return None if ends is None else round(ends.timestamp()) * _SECOND
+    after = datetime.fromordinal(last.toordinal() + 1).replace(tzinfo=ZoneInfo(calendar.timezone))
+    return round(after.timestamp()) * _SECOND
 
 
 class Hours:
@@ -58,6 +63,9 @@ class Hours:
 
     def __init__(self, calendar: Calendar) -> None:
         self._zone = ZoneInfo(calendar.timezone)
+        known = horizon(calendar)
+        self.known_until: int = NEVER + 1 if known is None else known
+        """From here on holidays are not known: an answer that lies later is a guess."""
         self._weekly = tuple(_parse(getattr(calendar.weekly, day)) for day in Weekly.model_fields)
         self._days: dict[int, tuple[tuple[int, int], ...]] = {day.toordinal(): () for day in calendar.holidays}
         self._days.update({day.toordinal(): _parse(spans) for day, spans in calendar.special_days.items()})

@@ -47,6 +47,7 @@ class Mounted:
 
 
 OWN: Final = {
+    "calendar": Mounted("deskline.calendar_cli:app", "Show and check calendars; take in newly announced holidays."),
     "config": Mounted("deskline.config.cli:app", "Check, apply, show and roll back the shops' configuration."),
     "deadletters": Mounted("deskline.deadletters_cli:app", "List, show and replay dead letters."),
     "scenario": Mounted("deskline.config.scenario_cli:app", "Switch sets of rules that ship on and off for a shop."),

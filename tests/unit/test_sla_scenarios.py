@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.unit.sla_world import END, LATENESS, SHOP, T0, Log, Service, Word, at, book, last_words
+from tests.unit.sla_world import END, LATENESS, SHANGHAI, SHOP, T0, Log, Service, Word, at, book, last_words
 
 from deskline.clock import SECOND, parse_rfc3339, rfc3339
 from deskline.config.documents import SlaDocument
@@ -574,3 +574,20 @@ def test_ten_thousand_messages_of_one_conversation_in_one_unit_and_one_late_one(
 def test_the_day_begins_where_the_tables_say():
     assert rfc3339(T0) == "2026-11-20T02:00:00.000000Z"
     assert LATENESS == SECOND
+
+
+def test_a_deadline_beyond_the_known_holidays_says_that_it_is_a_guess():
+    # Holidays are known to the end of 2026-11-21: due that evening is certain, due the next morning is a guess.
+    known = {"default": "shop", "calendars": {"shop": {**SHANGHAI["calendars"]["shop"], "holidays_known_until": "2026-11-21"}}}  # fmt: skip
+    log = Log()
+    log.customer(0, "m1")
+    log.handover(0.1, "m1", since=0)
+    for hours, guess in ((25, None), (26, True)):  # 12 h on the first day, 13 h on the second
+        targets = {"instant_reply": 0, "agent_response": hours * 3600}
+        service = Service(book({"policies": [{"policy_id": "p", "targets": targets}], "warnings": [0.5]}, known))
+        service.unit(log.events, at(24 * 3600))
+        service.unit([], END)
+        assert [(word.type, word.data.due_is_guess) for word in service.words] == [
+            ("sla.warning.v1", guess),
+            ("sla.breached.v1", guess),
+        ]

@@ -152,6 +152,8 @@ class Terms(Struct, frozen=True):
     hours: Hours
     pausable: bool
     thresholds: tuple[float, ...]
+    known_until: int = FOREVER
+    """From here on the calendar's holidays are not known."""
 
 
 class Case(NamedTuple):
@@ -220,6 +222,8 @@ class Clock(Struct, array_like=True, gc=False):
     reason: str = ""
     end_topic: int = 0
     end_offset: int = -1
+    known_until: int = FOREVER
+    """A due instant from here on is a guess: the calendar does not know its holidays."""
 
 
 Name = int | str
@@ -247,6 +251,7 @@ class Told(Struct, array_like=True, gc=False):
     breached: int = 0
     cancelled: int = 0
     retracted: int = 0
+    known_until: int = FOREVER
 
 
 class Walk(Struct, array_like=True):

@@ -61,6 +61,7 @@ def output(subject: str, telling: Telling, cause: Event | None, now: int) -> Out
         "target_s": about.target_s,
         "calendar_id": about.calendar or None,
         "agent_id": telling.agent or None,
+        "due_is_guess": True if telling.due >= about.known_until else None,
     }
     event_type = telling.word.value
     value = encode(

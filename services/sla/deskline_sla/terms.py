@@ -81,6 +81,7 @@ class ConfiguredTerms:
             hours=hours,
             pausable=METRICS[metric] in document.pause_on_hold,
             thresholds=() if self._candidate else tuple(sorted(document.warnings)),
+            known_until=hours.known_until,
         )
 
     def _compiled(self, calendars: CalendarsDocument, name: str) -> Hours:

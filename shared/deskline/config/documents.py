@@ -81,6 +81,16 @@ class Calendar(Document):
     weekly: Weekly = Weekly()
     holidays: tuple[date, ...] = ()
     special_days: dict[date, tuple[Span, ...]] = Field(default={})
+    public_holidays: Literal["CN"] | None = None
+    """Region whose public holidays and make-up working days are added when the configuration is read; what is written here
+    for a date wins over them. The rows come with the release, or from ``deskline calendar import``."""
+    make_up_day: Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"] | None = None
+    """The weekday whose spans a make-up working day has; absent: mon."""
+    holidays_source: Annotated[str, Field(max_length=512)] | None = None
+    """Where the holidays come from; filled in with ``public_holidays``."""
+    holidays_known_until: date | None = None
+    """The last day of which the holidays are known: later deadlines are told as a guess. Filled in with ``public_holidays``;
+    absent: the end of the last year of ``holidays``."""
 
     @model_validator(mode="after")
     def _open_sometimes(self) -> Self:

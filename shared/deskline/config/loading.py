@@ -38,10 +38,12 @@ from deskline.config.documents import (
     default_document,
 )
 from deskline.config.explain import findings
+from deskline.config.public_holidays import seeded
 from deskline.config.rules_document import PARTS, RulesDocument, beside, inherited
 from deskline.config.scenario_sets import with_scenarios
 from deskline.config.yaml_source import MAX_BYTES, Mistake, Path, Place, Source, read
 from deskline.errors import UsageError
+from deskline.public_holidays import FOLDER
 
 KINDS: Final[tuple[DocumentKind, ...]] = get_args(DocumentKind)
 _FILES: Final[tuple[str, ...]] = (*KINDS, *PARTS)
@@ -129,6 +131,7 @@ def load_directory(directory: FilePath) -> Configuration:
         problems += _across(by_id)
     if problems:
         raise ConfigurationError(problems)
+    _put_holidays(shops, directory)
     default = by_id[DEFAULT_SHOP]
     for kind in KINDS:
         default.documents.setdefault(kind, default_document(kind))
@@ -154,11 +157,19 @@ def load_directory(directory: FilePath) -> Configuration:
     return Configuration({shop.shop_id: shop.documents for shop in shops}, sorted(warnings))
 
 
+def _put_holidays(shops: list[_Shop], directory: FilePath) -> None:
+    """Write the rows of public holidays into the calendars that ask for them: a version then means the same for ever."""
+    for shop in shops:
+        document = cast("CalendarsDocument | None", shop.documents.get("calendars"))
+        if document is not None:
+            shop.documents["calendars"] = seeded(document, directory)
+
+
 def _shop_folders(directory: FilePath, problems: list[Problem]) -> Iterator[FilePath]:
     if not directory.is_dir():
         raise ConfigurationError([Problem(str(directory), 0, 0, "", "there is no such directory")])
     for entry in sorted(directory.iterdir()):
-        if entry.name.startswith(".") or entry.name == "README.md":
+        if entry.name.startswith(".") or entry.name in ("README.md", FOLDER):
             continue
         wrong = _wrong_shop_id(entry.name) if entry.is_dir() else "not a folder of a shop; move it into one, or away"
         if wrong:

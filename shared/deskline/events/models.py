@@ -513,6 +513,8 @@ class ClockEvent(Model):
     calendar_id: Id | None = None
     agent_id: Id | None = None
     """The owner at that time, or who answered (met)."""
+    due_is_guess: bool | None = None
+    """True where ``due_at`` lies beyond the days of which the calendar knows the holidays."""
 
 
 @_event("sla.warning.v1", SLA, "sla")

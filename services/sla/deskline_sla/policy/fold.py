@@ -82,6 +82,7 @@ class Fold:
             metric, place, complaint, shop, case.tier, terms.policy_id, terms.version, terms.target_us, terms.target_s,
             terms.calendar, terms.pausable, terms.thresholds, fact.topic, fact.offset, fact.broker_at,
         )  # fmt: skip
+        clock.known_until = terms.known_until
         clocks.begin(clock, terms.hours, held=walk.held and terms.pausable)
         if metric == _COMPLAINT:
             walk.complaints[complaint] = clock

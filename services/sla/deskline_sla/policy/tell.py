@@ -125,7 +125,7 @@ def warn(told: Told | None, clock: Clock, due: int, owner: str, say: list[Tellin
 
 def _tell(told: Told, clock: Clock, now: Now, met_at: int, agent: str) -> Telling:
     told.shop, told.tier, told.policy_id, told.version = clock.shop, clock.tier, clock.policy_id, clock.version
-    told.target_s, told.calendar = clock.target_s, clock.calendar
+    told.target_s, told.calendar, told.known_until = clock.target_s, clock.calendar, clock.known_until
     told.end, told.due, told.met_at, told.agent = int(now), clock.due, met_at, agent
     cause = (clock.end_topic, clock.end_offset) if clock.end != End.OPEN else None
     if now == Now.MET:
