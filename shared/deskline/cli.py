@@ -53,6 +53,7 @@ OWN: Final = {
     "scenario": Mounted("deskline.config.scenario_cli:app", "Switch sets of rules that ship on and off for a shop."),
     "shadow": Mounted("deskline.shadow.cli:app", "Report on rules and policies that a shop tries in shadow."),
     "tail": Mounted("deskline.tail:app", "Follow the events of the topics."),
+    "trial": Mounted("deskline.shadow.trial_cli:app", "Try a new shop's replies without sending them."),
     "demo": Mounted("deskline.demo.cli:app", "Replay real conversations through the whole stack."),
 }
 

@@ -1,14 +1,16 @@
-"""What is tried in shadow, on real Kafka and PostgreSQL: recorded with the decision, reported, pruned."""
+"""What is tried in shadow, on real Kafka and PostgreSQL: recorded with the decision, reported, pruned; and a trial from end to end."""
 
 import asyncio
 import json
+import re
 
+import asyncpg
 import pytest
-from tests.fixtures.deployment import SHOP, Deployment, caught_up, gateway, said
+from tests.fixtures.deployment import SHOP, Deployment, caught_up, gateway, said, wrote
 from typer.testing import CliRunner
 
 from deskline.cli import app
-from deskline.clock import DAY, now_us
+from deskline.clock import DAY, SECOND, now_us, parse_rfc3339
 from deskline.postgres import connect
 from deskline.records import REPLIES, ROUTING, SLA
 from deskline.retention import prune
@@ -101,3 +103,79 @@ async def test_candidates_of_all_services_are_recorded_reported_and_pruned(desk,
             assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0
         finally:
             await connection.close()
+
+
+async def test_a_killed_instance_leaves_one_row_for_each_message(desk, tmp_path, eventually):
+    in_force = await desk.configure(tmp_path, DEFAULT | {"rules": f"shadow: true\n{DEFAULT['rules']}"})
+    await eventually(lambda: now_us() > in_force, "in force")
+    at, count = now_us(), 3000
+    await desk.send(said(f"c-{number % 500}", at + number, f"m-{number}", f"发货 {number}") for number in range(count))
+    async with desk.process("autoreply", max_unit_records=100):
+        # One process is killed with SIGKILL somewhere in the middle.
+        await eventually(lambda: desk.has_told(REPLIES, 200), "some decided", PATIENCE_S)
+    async with desk.running("autoreply") as service:
+        await eventually(caught_up(service), "caught up", PATIENCE_S)
+    told = {out.data["message_id"] for out in await desk.told(REPLIES) if out.data["reason"] == "shadow"}
+    connection = await connect(desk.settings, "autoreply")
+    try:
+        rows = await connection.fetch("SELECT message_id, rule_id FROM shadow_decisions WHERE tried = 'shop'")
+    finally:
+        await connection.close()
+    assert len(rows) == len(told) == count
+    assert {row["message_id"] for row in rows} == told
+    assert {row["rule_id"] for row in rows} == {"shipping"}
+
+
+async def test_a_trial_from_its_start_to_its_report(desk, tmp_path, eventually):
+    conf = tmp_path / "conf"
+    await desk.configure(conf, DEFAULT)
+    output = await command(
+        desk, "trial", "start", "--shop", SHOP, "--hours", "48", "--config", str(conf), "--then", "live"
+    )
+    begins = parse_rfc3339(re.search(r"from (\S+) to", output)[1])
+    assert "shadow: true" in (conf / SHOP / "rules.yaml").read_text(encoding="utf-8")
+    await eventually(lambda: now_us() > begins, "in force")
+    at = now_us()
+    async with desk.running("autoreply") as autoreply, desk.running("archive") as archive:
+        await desk.send([
+            said("c-1", at, "m-1", "什么时候发货", order_id="A-77"), wrote("c-1", at + 4 * SECOND, "s-1", text="订单A-77明天发"),
+            said("c-2", at + SECOND, "m-2", "随便说说"), said("c-3", at + 2 * SECOND, "m-3", "发货"),
+        ])  # fmt: skip
+        await eventually(lambda: desk.has_told(REPLIES, 3), "decided", PATIENCE_S)
+        await eventually(caught_up(autoreply, archive), "caught up", PATIENCE_S)
+        assert "running" in await command(desk, "trial", "status", "--shop", SHOP)
+        await command(desk, "trial", "stop", "--shop", SHOP, "--config", str(conf))
+    assert {out.data["reason"] for out in await desk.told(REPLIES)} == {"shadow"}
+    assert "shadow: true" not in (conf / SHOP / "rules.yaml").read_text(encoding="utf-8"), "live, as the trial says"
+    stopped = now_us() + 3 * SECOND
+    await eventually(lambda: now_us() > stopped, "the version in force that ends it")
+    assert "ended" in await command(desk, "trial", "status", "--shop", SHOP)
+
+    files = {kind: tmp_path / f"trial.{kind}" for kind in ("json", "markdown", "html")}
+    options = [part for kind, file in files.items() for part in (f"--{kind}", str(file))]
+    assert "试运行报告" in await command(desk, "trial", "report", "--shop", SHOP, "--lang", "zh", *options)
+    data = json.loads(files["json"].read_text(encoding="utf-8"))
+    assert (data["coverage"]["messages"], data["coverage"]["asked"], data["coverage"]["answered"]) == (3, 3, 2)
+    assert data["coverage"]["by_rule"] == {"shipping": {"count": 2, "share": 1.0}}
+    assert data["speed"]["people"] == {"count": 1, "mean_s": 4.0, "p50_s": 4.0, "p90_s": 4.0}
+    assert data["speed"]["autoreply"]["count"] == 2
+    assert data["speed"]["never_answered_by_people"] == 1
+    assert data["instead"][0]["pairs"] == [{"would_be": "48 小时内发货。", "people": "订单****明天发"}]
+    assert "48 小时内发货。" in files["html"].read_text(encoding="utf-8")
+    assert "48 小时内发货。" in files["markdown"].read_text(encoding="utf-8").replace("\\", "")
+
+
+async def test_what_cannot_be_applied_leaves_the_file_as_it_was(desk, tmp_path):
+    conf = tmp_path / "conf"
+    await desk.configure(conf, DEFAULT)
+    (conf / SHOP).mkdir()
+    (conf / SHOP / "rules.yaml").write_text("inherit: true\n", encoding="utf-8")
+    (conf / SHOP / "sla.yaml").write_text("nothing: 1\n", encoding="utf-8")
+    with pytest.raises(AssertionError, match="nothing"):
+        await command(desk, "trial", "start", "--shop", SHOP, "--config", str(conf))
+    assert (conf / SHOP / "rules.yaml").read_text(encoding="utf-8") == "inherit: true\n"
+    connection = await asyncpg.connect(desk.settings.postgres_dsn.get_secret_value())
+    try:
+        assert await connection.fetchval("SELECT count(*) FROM autoreply.trials") == 0
+    finally:
+        await connection.close()

@@ -9,7 +9,8 @@ from tests.fixtures.autoreply import RULES, SHOP, SUBJECT, T0, Log, Service, boo
 from tests.unit.test_autoreply_properties import Builder, steps, units
 
 from deskline.clock import to_datetime
-from deskline.config.rules_document import AutoreplyRule, Handover, Reply, RuleCondition, RulesDocument
+from deskline.config.knowledge_document import Entry, Knowledge
+from deskline.config.rules_document import AutoreplyRule, Handover, Reply, RuleCondition, RulesDocument, beside
 from deskline_autoreply.policy.shadow import ShadowDecision, Tried, Verdict, Word, compare
 
 SHADOW = RULES.model_copy(update={"shadow": True})
@@ -30,6 +31,10 @@ def with_candidate(rules: RulesDocument = RULES) -> RulesDocument:
     return rules.model_copy(update={"candidate": CANDIDATE})
 
 
+def rows(service: Service) -> list[ShadowDecision]:
+    return [effect for effect in service.effects if isinstance(effect, ShadowDecision)]
+
+
 @pytest.fixture
 def log() -> Log:
     return Log()
@@ -41,7 +46,7 @@ def log() -> Log:
 def test_what_a_shop_in_shadow_would_have_said_is_recorded_once(log):
     service = Service(book(SHADOW))
     assert service.answer(log.says(0, "发货", "m-1")) == "ignored shadow"
-    assert service.effects == [
+    assert rows(service) == [
         ShadowDecision(
             SUBJECT, "m-1", Tried.SHOP, 0, us(0), SHOP, 1,
             Word("reply", rule_id="shipping", entry_id="faq-7", kind="faq", text="48 小时内发货。"),
@@ -52,23 +57,34 @@ def test_what_a_shop_in_shadow_would_have_said_is_recorded_once(log):
 def test_a_hand_over_that_would_have_been_is_recorded_with_its_reason(log):
     service = Service(book(SHADOW))
     service.unit(log.says(0, "我要退款", "m-1"), log.says(1, "随便说说", "m-2"))
-    assert [(row.would.outcome, row.would.reason, row.would.rule_id) for row in service.effects] == [
+    assert [(row.would.outcome, row.would.reason, row.would.rule_id) for row in rows(service)] == [
         ("both", "rule", "refund"),
         ("handover", "no_match", None),
     ]
+
+
+def test_what_a_variable_would_have_said_of_the_customer_is_not_recorded(log):
+    rule = AutoreplyRule(
+        rule_id="order", when=RuleCondition(any_of=("发货",)), reply=Reply(text="订单 {order_id|} 明天发。")
+    )
+    service = Service(book(RulesDocument(shadow=True, rules=(rule,))))
+    service.unit(log.says(0, "发货", "m-1", order_id="A-77"))
+    (row,) = rows(service)
+    assert row.would.text == "订单 {order_id|} 明天发。"
+    assert "A-77" not in repr(row)
 
 
 def test_what_the_rules_were_not_asked_is_not_recorded(log):
     service = Service(book(SHADOW))
     service.unit(log.says(0, " ", "m-1"), log.writes(1), log.says(2, "发货", "m-2"))
     assert [outcome["data"]["reason"] for outcome in service.unit(log.says(3, "发货", "m-3"))] == ["human_owned"]
-    assert not service.effects
+    assert not rows(service)
 
 
 def test_a_shop_that_sends_records_nothing(log):
     service = Service()
     assert service.answer(log.says(0, "发货")) == "reply shipping"
-    assert not service.effects
+    assert not rows(service)
 
 
 @pytest.mark.parametrize(
@@ -80,11 +96,11 @@ def test_a_trial_ends_by_the_event_time_of_the_message(log, then, after):
     until = to_datetime(T0) + timedelta(seconds=100)
     service = Service(book(SHADOW.model_copy(update={"shadow_until": until, "shadow_then": then})))
     assert service.answer(log.says(99.9, "发货", broker=101)) == "ignored shadow"
-    assert len(service.effects) == 1
+    assert len(rows(service)) == 1
     assert Service(service.config).answer(log.says(100, "物流", broker=101)) == after
     late = Service(service.config)
     late.answer(log.says(100, "物流", broker=101))
-    assert not late.effects
+    assert not rows(late)
 
 
 # --- a candidate beside live rules ------------------------------------------------------------------------------------
@@ -104,16 +120,26 @@ def test_a_trial_ends_by_the_event_time_of_the_message(log, then, after):
 def test_a_candidate_is_compared_with_what_was_done(log, text, sent, verdict):
     service = Service(book(with_candidate()))
     assert service.answer(log.says(0, text)) == sent
-    (row,) = service.effects
+    (row,) = rows(service)
     assert (row.tried, row.verdict, row.version) == (Tried.CANDIDATE, verdict, 1)
 
 
 def test_a_candidate_in_a_shop_in_shadow_is_compared_with_what_the_shop_would_have_done(log):
     service = Service(book(with_candidate(SHADOW)))
     assert service.answer(log.says(0, "发货")) == "ignored shadow"
-    shop, candidate = service.effects
+    shop, candidate = rows(service)
     assert (shop.tried, shop.live) == (Tried.SHOP, None)
     assert (candidate.tried, candidate.live, candidate.verdict) == (Tried.CANDIDATE, shop.would, Verdict.CHANGED)
+
+
+def test_a_candidate_may_be_a_knowledge_base_alone(log):
+    entry = Entry(entry_id="size", phrasings=("这件的尺码怎么选", "尺码怎么选"), answer="请看尺码表。")
+    candidate = beside(RULES, RulesDocument(inherit=True, knowledge=Knowledge(entries=(entry,))))
+    service = Service(book(RULES.model_copy(update={"candidate": candidate})))
+    assert service.answer(log.says(0, "尺码怎么选")) == "handover no_match"
+    (row,) = rows(service)
+    assert (row.verdict, row.would.entry_id, row.would.rule_id) == (Verdict.GAINED, "size", None)
+    assert row.would.confidence is not None
 
 
 @given(steps, units, st.booleans())
@@ -121,7 +147,7 @@ def test_a_candidate_in_a_shop_in_shadow_is_compared_with_what_the_shop_would_ha
 def test_a_candidate_changes_no_byte_of_what_is_sent(history, cut, shadow):
     built = Builder().build(history)
     rules = SHADOW if shadow else RULES
-    alone, beside = Service(book(rules)), Service(book(with_candidate(rules)))
+    alone, tried_too = Service(book(rules)), Service(book(with_candidate(rules)))
     read_routing = read = 0
     for more_routing, more, delay in [*cut, (len(built.routing), len(built.conversations), 1)]:
         events = [*built.routing[read_routing:][:more_routing], *built.conversations[read:][:more]]
@@ -129,10 +155,11 @@ def test_a_candidate_changes_no_byte_of_what_is_sent(history, cut, shadow):
         if events:
             now = (max(event.broker_at for event in events) - us(0)) / 1e6 + delay
             alone.unit(*events, now=now)
-            beside.unit(*events, now=now)
-    assert beside.values == alone.values
-    assert [row for row in beside.effects if row.tried is Tried.SHOP] == alone.effects
+            tried_too.unit(*events, now=now)
+    assert tried_too.values == alone.values
+    assert tried_too.hits == alone.hits, "nor of what is counted"
+    assert [row for row in rows(tried_too) if row.tried is Tried.SHOP] == rows(alone)
     # One row for each message that the rules were asked about: no more than one, and with a verdict that its words bear out.
-    tried = [row for row in beside.effects if row.tried is Tried.CANDIDATE]
+    tried = [row for row in rows(tried_too) if row.tried is Tried.CANDIDATE]
     assert len({row.message_id for row in tried}) == len(tried)
     assert all(compare(row.live, row.would) is row.verdict for row in tried)

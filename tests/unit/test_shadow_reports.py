@@ -15,6 +15,7 @@ from deskline.shadow.comparison import (
     compare_rules,
 )
 from deskline.shadow.pages import comparison_page, trial_page
+from deskline.shadow.private import mask
 from deskline.shadow.rendering import Page, Table, html, markdown
 from deskline.shadow.switch import RulesFile, switched
 from deskline.shadow.trial import Evidence, Said, Trial, Tried, report, summary
@@ -152,6 +153,22 @@ def test_what_people_answered_is_shown_without_what_identifies_the_customer():
         {"would_be": "48 小时内发货。", "people": "***您好，订单****明天发，电话138******00"},
         {"would_be": "48 小时内发货。", "people": "好"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("打13800138000或138-0013-8000", "打***********或*************"),
+        ("身份证11010519491231002X", "身份证******************"),
+        ("卡号6222 0212 3456 7890 123", "卡号***********************"),
+        ("发到li.wei@example.com吧", "发到******************吧"),
+        ("１３８００１３８０００", "***********"),
+        ("48 小时内发货，满 300 减 40", "48 小时内发货，满 300 减 40"),
+        ("2026年11月", "2026年11月"),
+    ],
+)
+def test_numbers_of_people_are_not_shown(text, shown):
+    assert mask(text) == shown
 
 
 # --- pages ----------------------------------------------------------------------------------------------------------------

@@ -22,6 +22,9 @@ read to the end (``Autoreply.settle``). By then the router has met its silence: 
 somebody closed within that patience, it is ``superseded``, so nobody is answered twice. Later than ``reply_max_age_s`` a person
 sees the message instead of an answer that comes too late.
 
+Shadow. What a shop in shadow would have sent, and what a candidate beside its rules would have done, is a row of
+``shadow_decisions`` in the same transaction (``policy.shadow``); no output depends on it.
+
 On failure. A unit of work is decided and published as a whole or not at all, and a redone one gives the same ids. A message whose
 handling fails for good gets a ``failed`` dead letter, which counts as silence; those behind it go on.
 

@@ -181,6 +181,7 @@ class Autoreply:
                     resting=resting.at(shop, customer, at, rules.candidate.cooldowns),
                     ask=self._asking(event, history, rules.candidate),
                     suggest=rules.candidate.document.knowledge.suggestions,
+                    nobody=rules.candidate.is_bot(customer) or is_echo(history.said, data.text, turn.digest),
                 )
                 would = decide(message, history, state.requests, rules.candidate, durations.limits, time=time)
                 context.effect(beside(row, would))

@@ -35,6 +35,10 @@ Failure
     instance may assign them; their timers wait for the next owner. ``failed`` letters of autoreply need no reader here:
     such a message has no outcome on ``replies.v1``, so its patience runs out and it is silence.
 
+Shadow
+    Where a shop has a candidate policy, whom it would choose is noted beside each assignment (``policy.shadow``) and written
+    to ``shadow_decisions`` in the same transaction. Neither the world nor an output depends on it.
+
 Every unit that changed something is one row of the view ``decisions``: replaying its inputs in that order, with its
 ``now``, gives the same outputs (contract §6.7). Units that are not in the log decided nothing.
 """

@@ -26,6 +26,9 @@ that cannot be handled becomes a dead letter, and the conversation goes on witho
 records stand: ``policy.order``. Counting, holds and thresholds of one clock: the table at the head of ``policy.clock``. Which
 target applies: ``policy.targets``. What is said where: the table ``SPEECH`` of ``policy.tell``.
 
+**Shadow.** Where the shop has a candidate policy, the facts are folded a second time with its targets (``State.shadow``), and both
+words on each clock are written to ``shadow_clocks`` in the same transaction. The live side does not know of it.
+
 **Not here yet.** ``sla.retargeted`` (versions applied with ``reevaluate``) and ``sla.reminder``. A clock keeps the terms it
 started with in its own fields, so that retargeting is a change of those fields at a place in the fold.
 """

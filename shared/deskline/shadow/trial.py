@@ -76,7 +76,7 @@ class Evidence:
 
 
 def report(trial: Trial, found: Evidence, mask: Callable[[str], str]) -> dict[str, Any]:
-    """Plain values, as in ``--json``. ``mask`` hides telephone numbers, cards and addresses in a text."""
+    """Plain values, as in ``--json``. ``mask`` hides numbers of people in a text."""
     answers = {tried: _first_answer(tried, found.said.get(tried.subject, ())) for tried in found.tried}
     would = [tried for tried in found.tried if tried.answers]
     return {

@@ -74,22 +74,21 @@ def word_of(decision: Decision) -> Word:
     match decision:
         case Answered(reply=reply, rule_id=rule_id):
             return _with(reply, Word(Outcome.REPLY.value, rule_id=rule_id))
-        case HandedOver(reason=reason, reply=reply, rule_id=rule_id, handover=handover):
+        case HandedOver(reason=reason, reply=reply, rule_id=rule_id, handover=handover, tagged=tagged):
             outcome = Outcome.HANDOVER if reply is None else Outcome.BOTH
-            details = (tuple(handover.skills), handover.priority, tuple(handover.flags))
+            details = (tuple(handover.skills), handover.priority, (*handover.flags, *tagged.tags))
             return _with(reply, Word(outcome.value, reason.value, rule_id, details=details))
-        case Ignored(reason=why, instead_of=would):
-            return Word(Outcome.IGNORED.value, why.value) if would is None else word_of(would)
+        case Ignored(reason=why, instead_of=would, rule_id=rule_id):
+            return Word(Outcome.IGNORED.value, why.value, rule_id) if would is None else word_of(would)
         case _:
             assert_never(decision)
 
 
 def _with(reply: Said | None, word: Word) -> Word:
-    return (
-        word
-        if reply is None
-        else word._replace(kind=reply.kind, text=reply.configured or reply.text, entry_id=reply.entry_id)
-    )
+    if reply is None:
+        return word
+    text = reply.configured or reply.text
+    return word._replace(kind=reply.kind, text=text, entry_id=reply.entry_id, confidence=reply.confidence)
 
 
 def compare(live: Word, would: Word) -> Verdict:
