@@ -6,6 +6,7 @@ import pytest
 
 from deskline.config.documents import DOCUMENTS, body_of
 from deskline.config.loading import Configuration, ConfigurationError, load_directory
+from deskline.config.scenario_sets import scenario_sets
 
 DEFAULT = {
     "_default/rules.yaml": """
@@ -62,6 +63,24 @@ def test_a_candidate_of_one_part_alone_is_the_live_rules_with_that_part(tmp_path
     assert [rule.rule_id for rule in candidate.rules] == ["hello", "bye"]
 
 
+def test_whom_the_robot_leaves_alone_and_the_constants_are_those_of_the_live_rules(tmp_path: Path) -> None:
+    files = {
+        "_default/rules.yaml": "constants: {coupon: 满 300 减 40}\nguard: {bots: [spider]}",
+        "_default/shadow/rules.yaml": "rules: [{rule_id: c, reply: {text: '{coupon}'}}]",
+    }
+    candidate = load(tmp_path, files).shops["_default"]["rules"].candidate
+    assert candidate.constants == {"coupon": "满 300 减 40"}
+    assert candidate.guard.bots == ("spider",)
+
+
+def test_a_set_that_ships_is_tried_with_its_rules(tmp_path: Path) -> None:
+    name = next(iter(scenario_sets()))
+    candidate = (
+        load(tmp_path, {"_default/shadow/rules.yaml": f"scenarios: [{name}]"}).shops["_default"]["rules"].candidate
+    )
+    assert any(rule.rule_id.startswith(f"{name}.") for rule in candidate.rules)
+
+
 def test_without_a_candidate_the_bytes_of_a_document_are_as_before(tmp_path: Path) -> None:
     for document in load(tmp_path, {}).shops["_default"].values():
         assert b"candidate" not in body_of(document)
@@ -78,6 +97,10 @@ def test_without_a_candidate_the_bytes_of_a_document_are_as_before(tmp_path: Pat
         ({"a/shadow/rule.yaml": "{}"}, ("a/shadow/rule.yaml", 0, "")),
         ({"a/shadow/sla.yaml": "calendar: nowhere"}, ("a/shadow/sla.yaml", 1, "calendar")),
         ({"a/shadow/rules.yaml": "shadow_until: 2026-11-30T00:00:00Z"}, ("a/shadow/rules.yaml", 1, "shadow_until")),
+        (
+            {"a/shadow/rules.yaml": "rules: [{rule_id: x, reply: {text: '{nobody}'}}]"},
+            ("a/shadow/rules.yaml", 1, "rules[0].reply.text"),
+        ),
         ({"a/sla.yaml": "candidate: {}", "a/shadow/sla.yaml": "{}"}, ("a/sla.yaml", 1, "candidate")),
         ({"a/rules.yaml": "candidate: {shadow: true}"}, ("a/rules.yaml", 1, "candidate.shadow")),
     ],

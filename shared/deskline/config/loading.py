@@ -28,6 +28,7 @@ from deskline.config.base import DEFAULT_SHOP, Document, DocumentKind
 from deskline.config.documents import (
     DOCUMENTS,
     AgentsDocument,
+    Calendar,
     CalendarsDocument,
     RoutingCondition,
     RoutingDocument,
@@ -279,7 +280,10 @@ def _put_candidates(shop: _Shop, default: _Shop) -> Iterator[Problem]:
     """Put what ``shadow/`` holds into the documents that the shop runs on; those are its own documents then."""
     rules = cast("RulesDocument | None", shop.documents.get("rules"))
     if rules is not None and rules.candidate is not None:
-        shop.documents["rules"] = rules.model_copy(update={"candidate": with_scenarios(beside(rules, rules.candidate))})
+        complete = with_scenarios(beside(rules, rules.candidate))
+        shop.documents["rules"] = rules.model_copy(update={"candidate": complete})
+        for path, message in rule_review.mistakes(complete, _calendars(shop, default)):
+            yield shop.problem("rules", ("candidate", *path), message)
     if shop.shadow is None:
         return
     for kind, candidate in shop.shadow.documents.items():
@@ -290,6 +294,7 @@ def _put_candidates(shop: _Shop, default: _Shop) -> Iterator[Problem]:
             continue
         if isinstance(candidate, RulesDocument):
             candidate = with_scenarios(beside(cast("RulesDocument", live), candidate))  # noqa: PLW2901
+            yield from _rule_mistakes(replace(shop.shadow, documents={**shop.documents, "rules": candidate}), default)
         together = shop.documents[kind] = live.model_copy(update={"candidate": candidate})
         size = len(body_of(together))
         if kind != "rules" and size > MAX_BODY_BYTES:
@@ -372,9 +377,12 @@ def _calendar_names(shop: _Shop, default: _Shop) -> Iterator[Problem]:
 def _rule_mistakes(shop: _Shop, default: _Shop) -> Iterator[Problem]:
     """What only the complete rules show: names without a value, scenarios and calendars that there are not."""
     rules = cast("RulesDocument", shop.documents["rules"])
-    calendars = cast("CalendarsDocument", shop.documents.get("calendars") or default.documents["calendars"]).calendars
-    for path, message in rule_review.mistakes(rules, calendars):
+    for path, message in rule_review.mistakes(rules, _calendars(shop, default)):
         yield shop.problem("rules", path, message)
+
+
+def _calendars(shop: _Shop, default: _Shop) -> Mapping[str, Calendar]:
+    return cast("CalendarsDocument", shop.documents.get("calendars") or default.documents["calendars"]).calendars
 
 
 def _warnings(shop: _Shop, default: _Shop) -> Iterator[Problem]:

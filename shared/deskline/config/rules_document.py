@@ -353,10 +353,15 @@ def inherited(default: RulesDocument, own: RulesDocument) -> RulesDocument:
 
 
 def beside(live: RulesDocument, candidate: RulesDocument) -> RulesDocument:
-    """A candidate complete in itself: the parts that it does not give are those of the live rules, beside which it is
-    tried; with ``inherit``, the live rules and fallback that it does not override count too.
+    """A candidate complete in itself: the parts that it does not give, and whom the robot leaves alone, are as in the live
+    rules, beside which it is tried; with ``inherit``, the live rules and fallback that it does not override count too.
     """
     if candidate.inherit:
         return inherited(live, candidate)
-    missing = {part: getattr(live, part) for part in PARTS if part not in candidate.model_fields_set}
-    return candidate.model_copy(update=missing)
+    fields: dict[str, Any] = {
+        part: getattr(live, part) for part in ("language", "guard", *PARTS) if part not in candidate.model_fields_set
+    }
+    if candidate.knowledge.inherit:
+        fields["knowledge"] = merged(live.knowledge, candidate.knowledge)
+    fields["constants"] = {**live.constants, **candidate.constants}
+    return candidate.model_copy(update=fields)
