@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 # Marks that are laid over letters: dropped, as in "f̶u̶" and "é". The voicing marks of kana, and the vowels of
 # Arabic, Thai and Indian scripts make another letter, and stay.
 _OVERLAID: Final = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")
-# Letters by their category, but nothing to see: fillers; and modifier letters that are used as strokes and dots.
+# Letters by their category, but nothing to see: fillers; and modifier letters and the strokes of characters, which are
+# written as punctuation.
 _FILLERS: Final = re.compile("[\u115f\u1160\u3164\uffa0\u02b0-\u02ff\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+_STROKES: Final = frozenset("丶丨丿乀乁亅灬")
 _FANCY: Final = re.compile(
     r"(?:(?:CROSSED )?NEGATIVE )?(?:CIRCLED|SQUARED) LATIN CAPITAL LETTER ([A-Z])"
     r"|REGIONAL INDICATOR SYMBOL LETTER ([A-Z])|LATIN LETTER SMALL CAPITAL ([A-Z])"
@@ -84,7 +86,7 @@ def _step(character: str, simplified: dict[str, str]) -> str:
             return str(next(filter(None, fancy.groups()))).lower()
     if kind == "No" and (value := digit(character, None)) is not None:
         return str(value)  # dingbats: ➀
-    if kind[0] in "PSZC":
+    if kind[0] in "PSZC" or character in _STROKES:
         return ""
     bare = _OVERLAID.sub("", normalize("NFKD", character))
     if bare != normalize("NFKD", character):
@@ -142,9 +144,10 @@ class Folded(NamedTuple):
 
         A word is a run of letters, a number a run of digits: "1av2" and "测av试" have the whole word "av".
         """
-        return not (self._is_cut(start) or self._is_cut(end))
+        return not (self.is_cut(start) or self.is_cut(end))
 
-    def _is_cut(self, position: int) -> bool:
+    def is_cut(self, position: int) -> bool:
+        """Whether a Latin word or a number goes on over this position of ``text``."""
         if not self.is_joined(position):
             return False
         kind = _word_kind(self.text[position])
