@@ -84,6 +84,8 @@ class SlaFolding:
             return []
         if self.tally is not None:
             self.tally.add(say, subject, context.now, self.lateness_us)
+        breaches = sum(told.end == End.BREACHED for told in state.told.values())
+        say = [terms.with_actions(telling, breaches) for telling in say]
         causes = {(_TOPIC_NUMBER[event.topic], event.offset): event for event in counted}
         last = counted[-1] if counted else None
         return [output(subject, telling, _cause(telling, causes, last), context.now) for telling in say]

@@ -367,6 +367,8 @@ class Telling(NamedTuple):
     threshold: float = 0.0
     cause: tuple[int, int] | None = None
     """(topic, offset) of the record that decided it; None: time did."""
+    actions: tuple[str, ...] = ()
+    """What a warning or a breach asks for."""
 
 
 class Standing(NamedTuple):

@@ -14,15 +14,15 @@ SOURCE: Final = "/deskline/sla"
 
 
 def _warning(telling: Telling, fields: dict[str, Any]) -> Any:
-    return new(SlaWarning, threshold=telling.threshold, **fields)
+    return new(SlaWarning, threshold=telling.threshold, actions=telling.actions or None, **fields)
 
 
 def _met(telling: Telling, fields: dict[str, Any]) -> Any:
     return new(SlaMet, met_at=rfc3339(telling.met_at), elapsed_s=telling.elapsed / SECOND, **fields)
 
 
-def _breached(_telling: Telling, fields: dict[str, Any]) -> Any:
-    return new(SlaBreached, breached_at=fields["due_at"], **fields)
+def _breached(telling: Telling, fields: dict[str, Any]) -> Any:
+    return new(SlaBreached, breached_at=fields["due_at"], actions=telling.actions or None, **fields)
 
 
 def _cancelled(telling: Telling, fields: dict[str, Any]) -> Any:

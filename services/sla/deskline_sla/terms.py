@@ -9,8 +9,8 @@ from deskline.calendars import ALWAYS, Hours
 from deskline.clock import SECOND
 from deskline.config.book import ConfigBook
 from deskline.config.documents import Calendar, CalendarsDocument, SlaDocument, SlaPolicies
-from deskline_sla.model import METRICS, Case, Metric, Terms
-from deskline_sla.policy.targets import ALWAYS_COUNTED, choose
+from deskline_sla.model import METRICS, Case, Clock, Metric, Telling, Terms, Word
+from deskline_sla.policy.targets import ALWAYS_COUNTED, actions_on_breach, actions_on_warning, choose
 
 # Tier and channel come from outside and may be anything: beyond this the memory starts anew. A shop has tens.
 _REMEMBERED: Final = 10_000
@@ -51,6 +51,22 @@ class ConfiguredTerms:
     def has_candidate(self, shop: str, at: int, broker_at: int) -> bool:
         """Whether the policy in force at ``at`` has one beside it in shadow."""
         return "sla" in self.book.candidates and self.book.sla(shop, at, broker_at).candidate is not None
+
+    def with_actions(self, telling: Telling, breaches: int) -> Telling:
+        """The telling with what it asks for, by the policies that its clock started under. ``breaches`` stand in the
+        conversation, this one among them.
+        """
+        about = telling.about
+        if not isinstance(about, Clock):
+            return telling
+        document = self.book.sla(about.shop, about.started_at, about.broker_at)
+        if telling.word is Word.WARNING:
+            actions = actions_on_warning(document, about.policy_id, telling.threshold)
+        elif telling.word is Word.BREACHED:
+            actions = actions_on_breach(document, about.policy_id, breaches)
+        else:
+            return telling
+        return telling._replace(actions=actions) if actions else telling
 
     def _choose(
         self,

@@ -6,6 +6,7 @@ contract §1 here already: no control characters in names, no list over 64 where
 """
 
 import json
+from collections.abc import Iterator
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -134,11 +135,28 @@ class SlaCondition(Document):
         return self
 
 
+Action = Literal["remind", "raise_priority", "reassign", "call_supervisor"]
+Actions = Annotated[tuple[Action, ...], Field(max_length=4)]
+
+
+class WarningActions(Document):
+    """What is asked for when this share of the target is used up."""
+
+    at: Annotated[float, Field(gt=0, lt=1)]
+    actions: Actions
+
+
 class SlaPolicy(Document):
     policy_id: Name
     when: SlaCondition = SlaCondition()
     targets: dict[Metric, Target]
     """Seconds; null or 0: no clock. A metric not named is decided by a later row, then by the contract's default."""
+    on_warning: Annotated[tuple[WarningActions, ...], Field(max_length=8)] | None = None
+    """Absent: the document's."""
+    on_breach: Actions | None = None
+    """Absent: the document's."""
+    reassign_after: Annotated[int, Field(ge=1)] | None = None
+    """From so many breaches of a conversation on, a breach asks for ``reassign`` too. Absent: the document's."""
 
     @field_validator("targets")
     @classmethod
@@ -154,11 +172,36 @@ class SlaPolicies(Document):
     pause_on_hold: tuple[Metric, ...] = ("next_response", "resolution")
     warnings: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(max_length=8)] = (0.5, 0.8)
     """Parts of the target at which a warning is told."""
+    on_warning: Annotated[tuple[WarningActions, ...], Field(max_length=8)] | None = None
+    """Actions that warnings ask for; the router's rules decide what becomes of them. Absent: none."""
+    on_breach: Actions | None = None
+    """Actions that a breach asks for. Absent: none."""
+    reassign_after: Annotated[int, Field(ge=1)] | None = None
+    """From so many breaches of a conversation on, a breach asks for ``reassign`` too. Absent: never."""
 
     @model_validator(mode="after")
     def _policiesonce(self) -> Self:
         once("policy", "policies", "policy_id", (policy.policy_id for policy in self.policies))
         return self
+
+    @model_validator(mode="after")
+    def _warnings_with_actions_are_told(self) -> Self:
+        for at, rows in self._rows_on_warning():
+            for index, row in enumerate(rows or ()):
+                if row.at not in self.warnings:
+                    raise problem_at(
+                        f"no warning is told at {row.at:g}; add it to warnings, or write one of "
+                        + ", ".join(f"{share:g}" for share in self.warnings),
+                        *at,
+                        index,
+                        "at",
+                    )
+        return self
+
+    def _rows_on_warning(self) -> Iterator[tuple[tuple[str | int, ...], tuple[WarningActions, ...] | None]]:
+        yield ("on_warning",), self.on_warning
+        for number, policy in enumerate(self.policies):
+            yield ("policies", number, "on_warning"), policy.on_warning
 
 
 class SlaDocument(SlaPolicies):

@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from deskline.config.documents import SlaCondition, SlaPolicies
+from deskline.config.documents import SlaCondition, SlaPolicies, SlaPolicy
 from deskline_sla.model import METRICS, Case, Metric
 
 DEFAULT_POLICY: Final = "default"
@@ -36,6 +36,27 @@ def choose(document: SlaPolicies, metric: Metric, case: Case) -> Target | None:
             target = Target(row.targets[name] or 0.0, row.policy_id)
             break
     return target if target.seconds > 0 else None
+
+
+def actions_on_warning(document: SlaPolicies, policy_id: str, threshold: float) -> tuple[str, ...]:
+    """What the warning at ``threshold`` asks for: what the row says, where it says anything, else the document."""
+    row = _row(document, policy_id)
+    stated = document.on_warning if row is None or row.on_warning is None else row.on_warning
+    return next((warning.actions for warning in stated or () if warning.at == threshold), ())
+
+
+def actions_on_breach(document: SlaPolicies, policy_id: str, breaches: int) -> tuple[str, ...]:
+    """What a breach asks for that is the ``breaches``-th to stand in its conversation."""
+    row = _row(document, policy_id)
+    actions: tuple[str, ...] = (document.on_breach if row is None or row.on_breach is None else row.on_breach) or ()
+    after = document.reassign_after if row is None or row.reassign_after is None else row.reassign_after
+    if after is not None and breaches >= after and "reassign" not in actions:
+        actions = (*actions, "reassign")
+    return actions
+
+
+def _row(document: SlaPolicies, policy_id: str) -> SlaPolicy | None:
+    return next((row for row in document.policies if row.policy_id == policy_id), None)
 
 
 def matches(when: SlaCondition, case: Case) -> bool:
