@@ -12,7 +12,7 @@ import typer
 from benchmarks import drain, latency, recorded
 from benchmarks.figures import Figures
 
-PARTS = ("spine", "autoreply", "router", "sla", "archive", "pipeline", "latency", "replay", "profile")
+PARTS = ("spine", "rules", "autoreply", "router", "sla", "archive", "pipeline", "latency", "replay", "profile")
 
 
 def main(
@@ -21,7 +21,10 @@ def main(
     json: Annotated[Path | None, typer.Option(help="Append one JSON line per figure to this file.")] = None,
     seconds: Annotated[float, typer.Option(help="Length of each latency measurement.")] = 20.0,
     data: Annotated[
-        Path | None, typer.Option(help="Recorded conversations for replay, shaped as jddc/chat.tsv.gz.")
+        Path | None,
+        typer.Option(
+            help="replay: recorded conversations, shaped as jddc/chat.tsv.gz; rules: the folder of the data sets."
+        ),
     ] = None,
 ) -> None:
     """Measure, beside baselines of the same minute. Machines are shared: quote ratios and medians."""
@@ -39,6 +42,11 @@ def main(
 
         decode.measure(figures)
         _run(drain.spine(figures, messages))
+    if "rules" in wanted:
+        print("rules: 100 000 keywords and 1 000 regular expressions, on one core")
+        from benchmarks import rules
+
+        rules.measure(figures, data)
     services = [name for name in drain.ORDER if name in wanted]
     if services:
         print(f"services draining {messages:,} messages, one instance each, every effect exactly once")

@@ -3,11 +3,14 @@
 from collections import Counter
 
 import pytest
+from prometheus_client import CollectorRegistry
 from tests.fixtures.autoreply import Log
 from tests.unit.test_rules_manners import on, reply, service_with
 
 from deskline.config.rule_templates import fill, parse_template, plain, variables_of
 from deskline.config.rules_document import Reply
+from deskline_autoreply.metrics import Metrics
+from deskline_autoreply.model import Answered, Said
 from deskline_autoreply.policy.rules.saying import Saying
 
 
@@ -105,3 +108,15 @@ def test_the_variant_is_counted():
     (hit,) = service.hits
     assert (hit.id, hit.answered) == ("r0", 1)
     assert hit.variant in {"a", "b"}
+
+
+def test_variants_are_counted_with_a_bounded_number_of_series():
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    for n in range(250):
+        metrics.count(Answered(Said("rule", "甲", variant="a"), f"r{n}"))
+    metrics.count(Answered(Said("rule", "甲"), "r0"))
+    series = [s for m in registry.collect() for s in m.samples if s.name == "deskline_autoreply_variants_total"]
+    assert len(series) == 201
+    assert sum(sample.value for sample in series) == 250
+    assert next(s.value for s in series if s.labels == {"rule_id": "other", "variant": "other"}) == 50

@@ -77,6 +77,7 @@ class Versions:
 
     def prepare(self, document: RulesDocument) -> None:
         """Compile what takes long. May run in another thread, while this one decides by other versions."""
+        self._rules.of(document)  # with its candidate's
         for each in (document, document.candidate):
             if each is not None:
                 self.knowledge(each)
