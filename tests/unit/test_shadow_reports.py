@@ -165,6 +165,7 @@ def test_what_people_answered_is_shown_without_what_identifies_the_customer():
         ("１３８００１３８０００", "***********"),
         ("48 小时内发货，满 300 减 40", "48 小时内发货，满 300 减 40"),
         ("2026年11月", "2026年11月"),
+        ("地址：杭州市西湖区文三路123号3幢501室，收好", "地址：*******************，收好"),
     ],
 )
 def test_numbers_of_people_are_not_shown(text, shown):

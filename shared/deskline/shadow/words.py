@@ -95,8 +95,8 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
     "would_be": ("would have been sent", "本会发送"),
     "people_wrote": ("people wrote", "人工回复"),
     "private": (
-        "Names, order numbers, numbers of five digits or more and e-mail addresses are masked.",
-        "姓名、订单号、五位以上的号码与邮箱已遮盖。",
+        "Names, order numbers, addresses, e-mail addresses and numbers of five digits or more are masked.",
+        "姓名、订单号、地址、邮箱与五位以上的号码已遮盖。",
     ),
 }
 
