@@ -126,8 +126,12 @@ class Folded(NamedTuple):
     original: str
 
     def span(self, start: int, end: int) -> tuple[int, int]:
-        """Half-open, in code points of the original, for the half-open ``start < end`` of ``text``."""
-        return self.starts[start], self.ends[end - 1]
+        """Half-open, in code points of the original, for the half-open ``start < end`` of ``text``; marks laid over the
+        last letter belong to it.
+        """
+        last = self.ends[end - 1]
+        laid = _OVERLAID.match(self.original, last)
+        return self.starts[start], laid.end() if laid is not None else last
 
     def is_joined(self, position: int) -> bool:
         """Whether the characters on both sides of this position of ``text`` stand side by side in the original.

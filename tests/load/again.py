@@ -22,6 +22,8 @@ from deskline.records import CONVERSATIONS, REPLIES, ROUTING, Event, Record
 from deskline_autoreply.handler import Autoreply, State
 
 RECEIVED = "message.received.v1"
+SENT = "message.sent.v1"
+"""Flagged where an agent's words are sensitive."""
 
 
 @dataclass
@@ -68,11 +70,12 @@ def _conversation(  # noqa: PLR0917
 ) -> None:
     state: State = service.fresh(subject)
     read = 0
-    decided: set[str] = set()
+    decided: set[tuple[str, str]] = set()
     for event in events:
         values: Sequence[bytes] = ()
-        if event.type == RECEIVED and event.data.message_id not in decided:
-            values = told.get((subject, event.data.message_id), ())
+        name = (event.type, event.data.message_id) if event.type in {RECEIVED, SENT} else None
+        if name is not None and name not in decided:
+            values = told.get((subject, name[1]), ())
         offset, time = read, event.broker_at
         if values:
             stated = json.loads(values[0])
@@ -84,8 +87,8 @@ def _conversation(  # noqa: PLR0917
         again = [output.value for output in service.advance(subject, state, unit, context)]
         if not again:
             continue  # a duplicate, or no message
-        if event.type == RECEIVED:
-            decided.add(event.data.message_id)
+        if name is not None:
+            decided.add(name)
         if again == values:
             result.same += 1
         elif values:

@@ -17,7 +17,7 @@ from deskline import ids
 from deskline.clock import parse_rfc3339, rfc3339
 from deskline.config.rule_templates import plain
 from deskline.duplicates import Seen
-from deskline.events.models import HandoverRequested, MessageIgnored, ReplyIssued, Suggestion
+from deskline.events.models import HandoverRequested, MessageFlagged, MessageIgnored, ReplyIssued, Suggestion
 from deskline.events.wire import encode, new
 from deskline.folding import deep_text
 from deskline.records import CONVERSATIONS, REPLIES, ROUTING, Event, Output
@@ -33,6 +33,7 @@ from deskline_autoreply.policy.history import History
 from deskline_autoreply.policy.manners import digests, is_echo
 from deskline_autoreply.policy.requests import Requests
 from deskline_autoreply.policy.rules import Asked
+from deskline_autoreply.policy.sensitive import Direction, Finding
 from deskline_autoreply.policy.shadow import ShadowDecision, Tried, beside, is_compared, is_recorded, word_of
 from deskline_autoreply.versions import Versions
 
@@ -116,6 +117,8 @@ class Autoreply:
                 self._answer(subject, state, event, context, outputs)
             else:
                 _follow_conversation(state.history, event)
+                if event.type == "message.sent.v1" and event.data.author.kind == "agent":
+                    outputs += self._screen(subject, state.history.shop or event.data.shop_id, event, context)
                 if event.type == "conversation.rated.v1":
                     for hit in hits_of_rating(state.history, event.data.score, context.lane):
                         context.effect(hit)
@@ -163,6 +166,7 @@ class Autoreply:
             ask=self._asking(event, history, rules),
             suggest=rules.document.knowledge.suggestions,
             question=data.text,
+            found=rules.filter.look(data.text, "inbound"),
         )
         # decide
         decision = decide(message, history, state.requests, rules, durations.limits, time=time)
@@ -177,6 +181,7 @@ class Autoreply:
                 asked = self._asked(event, shop, rules.candidate, text, first_message=asked.first_message)
                 message = message._replace(
                     asked=asked,
+                    found=rules.candidate.filter.look(data.text, "inbound"),
                     values=self._values(event, shop, state),
                     resting=resting.at(shop, customer, at, rules.candidate.cooldowns),
                     ask=self._asking(event, history, rules.candidate),
@@ -203,7 +208,19 @@ class Autoreply:
             facts.tag(history, decision.tagged.tags)
         self._count(decision)
         common = {"shop_id": shop, "rules_version": version, "routing_offset": context.positions[ROUTING]}
-        outputs += _Telling(subject, event, common, time, time + durations.deliver_by).outputs(decision)
+        outputs += _Telling(subject, event, common, time, time + durations.deliver_by).outputs(decision, message.found)
+
+    def _screen(self, subject: str, shop: str, event: Event, context: Context) -> list[Output]:
+        """What an agent wrote has reached the customer: it can be told and masked on screens, not blocked."""
+        version, rules = self._versions.rules(shop, event.at, event.broker_at)
+        found = rules.filter.look(event.data.text, "outbound")
+        if found is None:
+            return []
+        if found.action == "blocked":
+            found = found._replace(action="masked")
+        common = {"shop_id": shop, "rules_version": version, "routing_offset": context.positions[ROUTING]}
+        time = max(context.now, event.at)
+        return [_Telling(subject, event, common, time, time).flagged(found, "outbound", 1)]
 
     def _asking(self, event: Event, history: History, rules: Compiled) -> Callable[[], Answer]:
         """Asks the knowledge base at most once, and only if somebody wants to know."""
@@ -276,7 +293,32 @@ class _Telling:
     def __init__(self, subject: str, event: Event, common: dict[str, Any], time: int, deliver_by: int) -> None:
         self.subject, self.event, self.common, self.time, self.deliver_by = subject, event, common, time, deliver_by
 
-    def outputs(self, decision: Decision) -> list[Output]:
+    def outputs(self, decision: Decision, found: Finding | None) -> list[Output]:
+        """The outcome, and around it what is said of sensitive words: the customer's before it, ours behind."""
+        inbound = [] if found is None else [self.flagged(found, "inbound", 1)]
+        match decision:
+            case Answered(screened=Finding() as screened) | HandedOver(screened=Finding() as screened):
+                outbound = [self.flagged(screened, "outbound", len(inbound) + 1)]
+            case _:
+                outbound = []
+        return [*inbound, *self._outcome(decision), *outbound]
+
+    def flagged(self, found: Finding, direction: Direction, n: int) -> Output:
+        """``n``: the how manieth of this message."""
+        message_id = self.event.data.message_id
+        data = new(
+            MessageFlagged,
+            **self.common,
+            message_id=message_id,
+            direction=direction,
+            categories=found.categories,
+            spans=found.spans,
+            action=found.action,
+            masked_text=found.masked_text,
+        )
+        return self._output("message.flagged.v1", message_id, data, n)
+
+    def _outcome(self, decision: Decision) -> list[Output]:
         match decision:
             case Answered(reply=reply, rule_id=rule_id):
                 return [self._reply(reply, rule_id, handover=False)]
@@ -326,10 +368,10 @@ class _Telling:
         )
         return self._output("handover.requested.v1", message_id, data)
 
-    def _output(self, event_type: str, thing: str, data: Any) -> Output:
+    def _output(self, event_type: str, thing: str, data: Any, n: int = 1) -> Output:
         value = encode(
             event_type,
-            id=ids.event_id(self.subject, event_type, thing),
+            id=ids.event_id(self.subject, event_type, thing, n),
             source=SOURCE,
             subject=self.subject,
             time=self.time,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from deskline.config.rules_document import Handover
+    from deskline_autoreply.policy.sensitive import Finding
 
 SECOND: Final = 1_000_000
 
@@ -125,6 +126,8 @@ class Answered:
     rule_id: str | None
     reason: Wish = Wish.ANSWER
     tagged: Tagged = NOTHING_TAGGED
+    screened: Finding | None = None
+    """What is said of sensitive words in the reply, which has them masked where they are to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,8 @@ class HandedOver:
     tagged: Tagged = NOTHING_TAGGED
     suggestions: tuple[tuple[str, float], ...] = ()
     """At most three (entry, confidence) for the agent's screen."""
+    screened: Finding | None = None
+    """As of ``Answered``; of a reply that was blocked, too, which is then not ``reply``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from deskline.config.rules_document import AutoreplyRule, Handover
     from deskline_autoreply.policy.requests import Requests
     from deskline_autoreply.policy.rules import Asked, Compiled
+    from deskline_autoreply.policy.sensitive import Finding
 
 
 class Limits(NamedTuple):
@@ -73,6 +74,8 @@ class Message(NamedTuple):
     """The shop wants a short list given to the customer where nothing is sure enough."""
     question: str = ""
     """The text as written."""
+    found: Finding | None = None
+    """The sensitive words in it."""
 
 
 class _Chosen(NamedTuple):
@@ -87,6 +90,15 @@ class _Chosen(NamedTuple):
     """What the knowledge base said, where it was asked."""
 
 
+class _Wanted(NamedTuple):
+    """What the rules want of a message, before it is asked whether a request is open already."""
+
+    wish: Wish
+    reply: Said | None
+    handover: Handover
+    reason: Reason
+
+
 # A list on an event holds at most 64 (contract §1).
 _MOST_FLAGS: Final = 64
 
@@ -97,6 +109,9 @@ _WISHES: Final[dict[tuple[bool, bool], Wish]] = {
     (True, False): Wish.HOLD,
     (True, True): Wish.HOLD_URGENTLY,
 }
+
+# Reasons that say more than that words are sensitive; a repetition has its own by §4.
+_KEPT: Final = URGENT | {Reason.REPEATED_QUESTION}
 
 
 def decide(
@@ -141,29 +156,40 @@ def _unowned(message: Message, history: History, requests: Requests, rules: Comp
             )
     if message.nobody:
         return Ignored(Ignore.COOLDOWN)
-    chosen = _choose(message, history, rules)
+    chosen, found = _choose(message, history, rules), message.found
     if chosen.rule is None and turn.digest:
         chosen = _consult(chosen, message, history, may_list=not (is_open or repeated or too_old))
     rule = chosen.rule
-    if rule is not None and rule.silent:
+    grave = found is not None and found.hands_over
+    if rule is not None and rule.silent and not grave:
         return Ignored(Ignore.COOLDOWN, rule_id=rule.rule_id, tagged=chosen.tagged)
-    wish, reply, handover, reason = _want(chosen, rules.fallback, is_open=is_open, repeated=repeated, too_old=too_old)
+    wanted = _want(chosen, rules.fallback, is_open=is_open, repeated=repeated, too_old=too_old)
+    if grave and wanted.reason not in _KEPT:
+        holding = wanted.wish in {Wish.HOLD, Wish.HOLD_URGENTLY}
+        wanted = wanted._replace(
+            wish=Wish.HOLD_URGENTLY if holding else Wish.HAND_OVER_URGENTLY,
+            reply=wanted.reply if holding else None,
+            reason=Reason.SENSITIVE,
+        )
+    (wish, reply, handover, reason), screened = _screened(wanted, rules, is_open=is_open)
     outcome = OUTCOMES[is_open, wish]
     match outcome:
         case Outcome.IGNORED:
             return Ignored(Ignore.WAITING, tagged=chosen.tagged)
         case Outcome.REPLY:
             assert reply is not None
-            return Answered(reply, rule.rule_id if rule is not None else None, tagged=chosen.tagged)
+            rule_id = rule.rule_id if rule is not None else None
+            return Answered(reply, rule_id, tagged=chosen.tagged, screened=screened)
         case Outcome.HANDOVER | Outcome.BOTH:
             return HandedOver(
                 reason,
                 waiting_since(history, turn.at),
-                _flagged(handover, history, chosen),
+                _flagged(handover, history, chosen, found),
                 rule.rule_id if rule is not None else None,
                 reply,
                 chosen.tagged,
                 _suggestions(chosen.known if chosen.known is not None else message.ask()),
+                screened,
             )
         case _:
             assert_never(outcome)
@@ -220,19 +246,30 @@ def _suggestions(known: Answer) -> tuple[tuple[str, float], ...]:
     return tuple((candidate.entry_id, candidate.confidence) for candidate in known.near)
 
 
-def _flagged(handover: Handover, history: History, chosen: _Chosen) -> Handover:
-    """With what rules have marked in this conversation, and why the robot fell silent."""
+def _screened(wanted: _Wanted, rules: Compiled, *, is_open: bool) -> tuple[_Wanted, Finding | None]:
+    """With the reply as it may leave, and what is said of the words in it. One that must not leave needs a person."""
+    if wanted.reply is None or OUTCOMES[is_open, wanted.wish] is Outcome.IGNORED:
+        return wanted, None
+    screened = rules.filter.look(wanted.reply.text, "outbound")
+    if screened is not None and screened.action == "blocked":
+        reason = wanted.reason if wanted.reason in _KEPT else Reason.SENSITIVE
+        return wanted._replace(wish=Wish.HAND_OVER_URGENTLY, reply=None, reason=reason), screened
+    if screened is not None and screened.masked_text is not None:
+        wanted = wanted._replace(reply=wanted.reply._replace(text=screened.masked_text))
+    return wanted, screened
+
+
+def _flagged(handover: Handover, history: History, chosen: _Chosen, found: Finding | None) -> Handover:
+    """With what rules have marked in this conversation, why the robot fell silent, and what the words are a sign of."""
     more = [*history.tags, *chosen.tagged.tags, *([chosen.quiet] if chosen.quiet is not None else [])]
+    more += found.flags if found is not None else ()
     if not more:
         return handover
     flags = tuple(dict.fromkeys((*handover.flags, *more)))[:_MOST_FLAGS]
     return handover.model_copy(update={"flags": flags})
 
 
-def _want(
-    chosen: _Chosen, fallback: Handover, *, is_open: bool, repeated: bool, too_old: bool
-) -> tuple[Wish, Said | None, Handover, Reason]:
-    """What the rules want of a message, before it is asked whether a request is open already."""
+def _want(chosen: _Chosen, fallback: Handover, *, is_open: bool, repeated: bool, too_old: bool) -> _Wanted:
     rule, reply = chosen.rule, chosen.reply
     handover = rule.handover if rule is not None else fallback
     if rule is None and reply is not None:
@@ -245,7 +282,7 @@ def _want(
     if too_old and reply is not None and reply.kind not in STILL_TRUE:
         reply = None
     if handover is None:
-        return Wish.ANSWER, reply, fallback, Reason.RULE
+        return _Wanted(Wish.ANSWER, reply, fallback, Reason.RULE)
     reason = Reason(handover.reason)
     if rule is None and reason is Reason.NO_MATCH and chosen.known is not None and chosen.known.near:
         reason = Reason.LOW_CONFIDENCE
@@ -253,4 +290,4 @@ def _want(
     if repeated and not (is_open and urgent):
         # §4 names the reason of a repetition; only while a request is open it would hide what must go through.
         reason, urgent = Reason.REPEATED_QUESTION, False
-    return _WISHES[reply is not None, urgent], reply, handover, reason
+    return _Wanted(_WISHES[reply is not None, urgent], reply, handover, reason)

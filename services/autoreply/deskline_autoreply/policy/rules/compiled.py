@@ -16,6 +16,7 @@ from deskline.text import fold
 from deskline_autoreply.policy.rules.conditions import Asked, Times, bare, calendars_named, failed_bare
 from deskline_autoreply.policy.rules.finding import finder
 from deskline_autoreply.policy.rules.saying import Saying
+from deskline_autoreply.policy.sensitive import filter_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -106,6 +107,7 @@ class Compiled:
 
     def __init__(self, document: RulesDocument) -> None:
         self.document = document
+        self.filter = filter_of(document.sensitive)
         self.shadow = document.shadow
         self._shadow_until = document.shadow_until_us
         self._goes_live = document.shadow_then == "live"

@@ -8,7 +8,7 @@ closer: with the way back to the original, a word's ends are checked, and what a
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
@@ -94,6 +94,22 @@ class _Freed:
         """Whether one of them holds this part: of those that begin no later, one that ends no sooner."""
         before = bisect_right(self._starts, start)
         return before > 0 and end <= self._reach[before - 1]
+
+
+# Shops have a few lists between them; a shop without one of its own shares the shipped one.
+_MOST_FILTERS: Final = 64
+_filters: OrderedDict[str, Filter] = OrderedDict()
+
+
+def filter_of(spec: Sensitive) -> Filter:
+    """The same for equal lists: compiled once."""
+    key = spec.model_dump_json()
+    made = _filters.get(key)
+    if made is None:
+        made = _filters[key] = Filter(spec)
+        if len(_filters) > _MOST_FILTERS:
+            _filters.popitem(last=False)
+    return made
 
 
 class Filter:
