@@ -51,6 +51,7 @@ OWN: Final = {
     "config": Mounted("deskline.config.cli:app", "Check, apply, show and roll back the shops' configuration."),
     "deadletters": Mounted("deskline.deadletters_cli:app", "List, show and replay dead letters."),
     "scenario": Mounted("deskline.config.scenario_cli:app", "Switch sets of rules that ship on and off for a shop."),
+    "report": Mounted("deskline.report.cli:app", "How a shop did: responses, SLA, satisfaction, agents; from the log."),
     "shadow": Mounted("deskline.shadow.cli:app", "Report on rules and policies that a shop tries in shadow."),
     "tail": Mounted("deskline.tail:app", "Follow the events of the topics."),
     "trial": Mounted("deskline.shadow.trial_cli:app", "Try a new shop's replies without sending them."),

@@ -204,7 +204,44 @@ class SlaPolicies(Document):
             yield ("policies", number, "on_warning"), policy.on_warning
 
 
+class ScoreWeights(Document):
+    """How much each part counts in an agent's score; a part without data drops out."""
+
+    speed: Annotated[float, Field(ge=0)] = 0.4
+    satisfaction: Annotated[float, Field(ge=0)] = 0.4
+    conversion: Annotated[float, Field(ge=0)] = 0.2
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> Self:
+        if not self.speed + self.satisfaction + self.conversion > 0:
+            raise ValueError("all weights are 0: give at least one part some weight")
+        return self
+
+
+class PlatformMeasure(Document):
+    """How the platform's own measure (180 s, 08:00:00 to 22:59:59) is read; the defaults are the strictest reading."""
+
+    window: Literal["rounds", "conversations"] = "rounds"
+    """Rounds that begin in the window, or all rounds of conversations that were opened in it."""
+    late: Literal["zero", "share"] = "zero"
+    """What a conversation with a late round counts: nothing, or the share of its rounds in time."""
+    unassigned: Literal["zero", "leave_out"] = "zero"
+    """What a conversation that no agent had counts: nothing, or it does not count at all."""
+
+
+class ReportSettings(Document):
+    """What ``deskline report`` holds the shop to."""
+
+    weights: ScoreWeights = ScoreWeights()
+    response_s: PositiveSeconds = 60
+    satisfaction: Annotated[float, Field(gt=0, le=1)] = 0.95
+    resolution: Annotated[float, Field(gt=0, le=1)] = 0.9
+    platform: PlatformMeasure = PlatformMeasure()
+
+
 class SlaDocument(SlaPolicies):
+    report: ReportSettings | None = None
+    """Targets and weights of ``deskline report``; absent: the defaults."""
     candidate: SlaPolicies | None = None
     """Policies in shadow: what would become of each clock is recorded beside what does, and nothing of it is told. Usually
     in a file of its own: ``shadow/sla.yaml``."""

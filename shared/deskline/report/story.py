@@ -1,0 +1,216 @@
+"""What happened in one conversation, as figures need it: rounds, who answered, ratings, closes, orders. Pure; times in µs.
+
+A *round* begins with a customer's message that nobody has answered yet and ends with the first answer, or unanswered with
+a close. There are two kinds. *Any*: the answer may be a bot's. *Agent*: the conversation is a person's turn, from the
+hand-over's (or the router's) ``waiting_since``, or from a customer's message after an agent has written; only an agent answers.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from deskline.clock import parse_rfc3339
+from deskline.records import CONVERSATIONS, REPLIES, ROUTING, SLA, Event
+
+_TOPICS: Final = {topic: number for number, topic in enumerate((CONVERSATIONS, REPLIES, ROUTING, SLA))}
+_OUTCOMES: Final = {"sla.met.v1": "met", "sla.breached.v1": "breached", "sla.cancelled.v1": "cancelled"}
+
+
+class Round(NamedTuple):
+    started_at: int
+    answered_at: int | None
+    """None: closed without an answer."""
+    agent_id: str
+    """Empty: a bot, or nobody."""
+
+    @property
+    def took(self) -> int | None:
+        return None if self.answered_at is None else self.answered_at - self.started_at
+
+
+class ClockWord(NamedTuple):
+    """The last word on one SLA clock."""
+
+    clock_id: str
+    state: str
+    """met | breached | cancelled"""
+    metric: str
+    tier: str
+    started_at: int
+    due_at: int
+    target_s: float
+    agent_id: str
+
+
+class Line(NamedTuple):
+    """One line of a breach's story; never a text that somebody wrote."""
+
+    at: int
+    what: str
+    who: str = ""
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Story:
+    subject: str
+    shop: str = ""
+    opened_at: int = 0
+    """The first message; 0: there is none."""
+    assigned: bool = False
+    """An agent was assigned, or has written."""
+    rounds: list[Round] = field(default_factory=list)
+    agent_rounds: list[Round] = field(default_factory=list)
+    waiting_since: int | None = None
+    """A round of an agent is still open at the end of the log."""
+    advised: list[tuple[int, str]] = field(default_factory=list)
+    """Each agent's message: when, who."""
+    ratings: list[tuple[int, int]] = field(default_factory=list)
+    closes: list[tuple[int, bool]] = field(default_factory=list)
+    orders: dict[str, tuple[int, Decimal]] = field(default_factory=dict)
+    clocks: dict[str, ClockWord] = field(default_factory=dict)
+    lines: list[Line] = field(default_factory=list)
+
+    def agent_before(self, at: int) -> str:
+        """Who had written last by ``at``; empty: nobody."""
+        return next((agent for when, agent in reversed(self.advised) if when <= at), "")
+
+
+def stories(events: Iterable[Event]) -> list[Story]:
+    """One per conversation, sorted by id. The events may come in any order; a second record of an id has no effect."""
+    by_subject: dict[str, list[Event]] = {}
+    for event in sorted(events, key=lambda event: (event.topic, event.partition, event.offset)):
+        by_subject.setdefault(event.subject, []).append(event)
+    return [_story(subject, _first(group)) for subject, group in sorted(by_subject.items())]
+
+
+def _first(events: Sequence[Event]) -> list[Event]:
+    seen: set[tuple[str, ...]] = set()
+    kept = []
+    for event in events:
+        names: set[tuple[str, ...]] = {(event.topic, event.source, event.id)}
+        if event.type in ("message.received.v1", "message.sent.v1"):
+            names.add((event.type, event.data.message_id))
+        if not names & seen:
+            kept.append(event)
+        seen |= names
+    return kept
+
+
+class _Reader:
+    def __init__(self, story: Story) -> None:
+        self.story = story
+        self.any_since: int | None = None
+        self.agent_since: int | None = None
+        self.hands = False
+
+    def answered(self, at: int, agent: str) -> None:
+        if self.any_since is not None:
+            self.story.rounds.append(Round(self.any_since, at, agent))
+            self.any_since = None
+        if agent and self.agent_since is not None:
+            self.story.agent_rounds.append(Round(self.agent_since, at, agent))
+            self.agent_since = None
+
+    def closed(self) -> None:
+        if self.any_since is not None:
+            self.story.rounds.append(Round(self.any_since, None, ""))
+        if self.agent_since is not None:
+            self.story.agent_rounds.append(Round(self.agent_since, None, ""))
+        self.any_since = self.agent_since = None
+        self.hands = False
+
+    def wait_for_agent(self, since: int) -> None:
+        self.hands = True
+        self.agent_since = since if self.agent_since is None else min(self.agent_since, since)
+
+
+def _place(event: Event) -> tuple[int, int, int]:
+    return event.at, _TOPICS.get(event.topic, 9), event.offset
+
+
+def _story(subject: str, events: Sequence[Event]) -> Story:
+    story = Story(subject)
+    messages = [event for event in events if event.type == "message.received.v1"]
+    if messages:
+        # A conversation's shop is that of its first message in the log (contract §3).
+        story.shop = messages[0].data.shop_id
+        story.opened_at = min(event.at for event in messages)
+    elif events:
+        story.shop = getattr(events[0].data, "shop_id", "")
+    reader = _Reader(story)
+    # sla tells in the order of its topic; all the rest counts by event time.
+    for event in (event for event in events if event.topic == SLA):
+        _clock(story, event)
+    for event in sorted((event for event in events if event.topic != SLA), key=_place):
+        _take(reader, story, event)
+    story.waiting_since = reader.agent_since
+    return story
+
+
+def _take(reader: _Reader, story: Story, event: Event) -> None:
+    at, data = event.at, event.data
+    match event.type:
+        case "message.received.v1":
+            reader.any_since = at if reader.any_since is None else reader.any_since
+            if reader.hands and reader.agent_since is None:
+                reader.agent_since = at
+            story.lines.append(Line(at, "customer_wrote"))
+        case "message.sent.v1" if data.author.kind == "agent":
+            story.assigned = True
+            story.advised.append((at, data.author.id))
+            reader.answered(at, data.author.id)
+            reader.hands = True
+            story.lines.append(Line(at, "agent_wrote", data.author.id))
+        case "message.sent.v1" if data.author.kind == "bot":
+            reader.answered(at, "")
+            story.lines.append(Line(at, "bot_wrote"))
+        case "handover.requested.v1":
+            reader.wait_for_agent(parse_rfc3339(data.waiting_since))
+            story.lines.append(Line(at, "handed_over", detail=data.reason))
+        case "conversation.queued.v1":
+            if data.seq == 1:
+                if data.cause in ("no_autoreply", "transfer"):
+                    reader.wait_for_agent(parse_rfc3339(data.waiting_since))
+                story.lines.append(Line(at, "queued", detail=data.cause))
+        case "conversation.assigned.v1":
+            story.assigned = True
+            story.lines.append(Line(at, "offered" if data.mode == "offered" else "assigned", data.agent_id))
+        case "assignment.expired.v1" | "assignment.revoked.v1":
+            story.lines.append(Line(at, "taken_back", data.agent_id, data.reason))
+        case "transfer.requested.v1":
+            story.lines.append(Line(at, "transferred", data.by_agent_id))
+        case "conversation.held.v1" | "conversation.resumed.v1":
+            story.lines.append(Line(at, "held" if event.type == "conversation.held.v1" else "resumed"))
+        case "complaint.opened.v1" | "complaint.closed.v1":
+            opened = event.type == "complaint.opened.v1"
+            story.lines.append(Line(at, "complained" if opened else "complaint_closed", detail=data.complaint_id))
+        case "conversation.closed.v1":
+            story.closes.append((at, bool(data.resolved)))
+            reader.closed()
+            story.lines.append(Line(at, "closed"))
+        case "conversation.rated.v1":
+            story.ratings.append((at, data.score))
+        case "order.placed.v1":
+            story.orders.setdefault(data.order_id, (at, Decimal(data.amount)))
+
+
+def _clock(story: Story, event: Event) -> None:
+    data = event.data
+    if event.type == "sla.breach_retracted.v1" or (event.type == "sla.cancelled.v1" and data.reason == "late_event"):
+        story.clocks.pop(data.clock_id, None)
+        return
+    state = _OUTCOMES.get(event.type)
+    if state is None:
+        return
+    story.clocks[data.clock_id] = ClockWord(
+        data.clock_id,
+        state,
+        data.metric,
+        data.tier,
+        parse_rfc3339(data.started_at),
+        parse_rfc3339(data.due_at),
+        data.target_s,
+        data.agent_id or "",
+    )

@@ -1,0 +1,90 @@
+"""``deskline report`` on a real PostgreSQL: what the archive holds is what is counted, read by the day's partitions only."""
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from importlib.resources import files
+
+import asyncpg
+import pytest
+from typer.testing import CliRunner
+
+from deskline.clock import from_datetime, rfc3339, to_datetime
+from deskline.records import ALL_TOPICS, Record
+from deskline.report import store
+from deskline.report.cli import app
+from deskline_archive.policy import describe
+from deskline_archive.store import Store
+
+pytestmark = pytest.mark.kafka
+
+DAY = datetime.now(UTC).date()
+NOON = from_datetime(datetime(DAY.year, DAY.month, DAY.day, 12, tzinfo=UTC))
+SECOND = 1_000_000
+
+
+def record(topic, offset, seconds, type_, *rest):
+    subject, (source, data) = "c-1", rest
+    at = NOON + round(seconds * SECOND)
+    envelope = {"specversion": "1.0", "id": f"{topic}-{offset}", "source": source, "type": type_, "subject": subject, "time": rfc3339(at), "data": data}  # fmt: skip
+    return Record(topic, 0, offset, at // 1000 * 1000, subject.encode(), json.dumps(envelope).encode(), ())
+
+
+LOG = [
+    record("conversations.v1", 0, 0, "message.received.v1", "/gateway/web", {"shop_id": "s", "message_id": "m1", "channel": "web", "text": "在吗", "customer": {"customer_id": "k"}}),
+    record("replies.v1", 0, 0.5, "handover.requested.v1", "/deskline/autoreply", {"shop_id": "s", "rules_version": 1, "routing_offset": 0, "message_id": "m1", "waiting_since": rfc3339(NOON), "reason": "no_match", "skills": [], "priority": 50, "flags": []}),
+    record("conversations.v1", 1, 45, "message.sent.v1", "/gateway/web", {"shop_id": "s", "message_id": "m2", "author": {"kind": "agent", "id": "anna"}, "text": "您好"}),
+    record("conversations.v1", 2, 90, "conversation.closed.v1", "/gateway/web", {"shop_id": "s", "resolved": True}),
+    record("conversations.v1", 3, 99, "conversation.rated.v1", "/gateway/web", {"shop_id": "s", "score": 5}),
+    Record("conversations.v1", 0, 4, NOON, b"c-1", b"not json", ()),
+]  # fmt: skip
+
+
+@pytest.fixture
+async def archive(database):
+    """A database with the archive's tables and the log in it; its DSN."""
+    owner = await asyncpg.connect(database)
+    sql = files("deskline_archive").joinpath("migrations/0001_records.sql").read_text(encoding="utf-8")
+    await owner.execute("""
+        DO $$ BEGIN CREATE ROLE deskline_archive NOLOGIN;
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
+        CREATE SCHEMA archive; GRANT USAGE ON SCHEMA archive TO deskline_archive; SET search_path = archive""")
+    await owner.execute(sql.replace("{{schema}}", "archive").replace("{{role}}", "deskline_archive"))
+    await owner.execute("SELECT ensure_days($1::date, $2::date)", DAY - timedelta(30), DAY + timedelta(30))
+    from deskline.events.wire import decode
+
+    async with owner.transaction():
+        await Store("p-").append(owner, LOG, describe(LOG, [decode(each) for each in LOG]).descriptions)
+    yield database
+    await owner.close()
+
+
+async def test_the_command_counts_what_the_archive_holds_and_says_the_same_twice(archive, tmp_path):
+    import asyncio
+
+    arguments = ["--shop", "s", "--from", DAY.isoformat(), "--to", DAY.isoformat(), "--postgres-dsn", archive, "--topic-prefix", "p-"]  # fmt: skip
+
+    def run(name):
+        result = CliRunner().invoke(app, [*arguments, "--json", str(tmp_path / name), "--html", str(tmp_path / "r.html")])  # fmt: skip
+        assert result.exit_code == 0, result.exception
+        return json.loads((tmp_path / name).read_text())
+
+    first, second = [await asyncio.to_thread(run, name) for name in ("1.json", "2.json")]
+    assert first == second
+    assert first["time_zone"] == "UTC"
+    assert first["response"]["agent"]["hours"][0] == {
+        "hour": 12, "answered": 1, "unanswered": 0, "mean_s": 45.0, "p50_s": 45.0, "p90_s": 45.0, "p95_s": 45.0, "within": 1.0,
+    }  # fmt: skip
+    assert (first["satisfaction"]["satisfied"], first["resolution"]["resolved"]) == (1.0, 1.0)
+    assert first["source"]["records"] == len(LOG) - 1
+    assert "<svg" in (tmp_path / "r.html").read_text()
+
+
+async def test_days_outside_the_period_are_not_looked_at(archive):
+    connection = await asyncpg.connect(archive, server_settings={"search_path": "archive"})
+    topics = [f"p-{topic}" for topic in ALL_TOPICS]
+    week = (to_datetime(NOON - 8 * 86_400 * SECOND), to_datetime(NOON + 8 * 86_400 * SECOND))
+    plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {store._RECORDS}", topics, *week))
+    await connection.close()
+    assert f"records_{DAY:%Y%m%d}" in plan
+    assert f"records_{DAY - timedelta(20):%Y%m%d}" not in plan
+    assert isinstance(DAY, date)
