@@ -1,8 +1,11 @@
 """The list that ships: how many planted words it finds, and how much ordinary shop talk it takes for something else.
 
 Words of the list are planted into customers' messages, each in every disguise that applies to it. The disguises are made
-by a seeded generator from other tables than the filter's: OpenCC's simplified-to-traditional direction, pypinyin's own
-conversion, Unicode's names of letters. Shop talk is a table of ``jddc/chat.tsv.gz``'s shape.
+by a seeded generator. Shop talk is a table of ``jddc/chat.tsv.gz``'s shape.
+
+Traditional characters, styles and noise come from other tables than the filter's. Homophones do not quite: who writes by
+ear is simulated with pypinyin's readings of single characters, and the filter knows the same readings, so characters that
+people read in several ways are easier here than outside. The words are the list's own: this is no recall of all abuse.
 """
 
 import csv
