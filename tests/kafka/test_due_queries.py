@@ -1,0 +1,51 @@
+"""The hot queries of timers use their index, whatever the number of open clocks: what is due is found without looking at the rest."""
+
+import asyncpg
+import pytest
+
+from deskline import state_store
+from deskline.migrate import migrate
+
+pytestmark = pytest.mark.kafka
+
+OPEN = 50_000
+LANES = [0, 1, 2, 3]
+NOW = 1_000_000
+
+
+@pytest.fixture
+async def clocks(database):
+    """50 000 open conversations on four lanes, a hundred of them due; half as many without a timer. The connection."""
+    await migrate(database, say=lambda _: None)
+    connection = await asyncpg.connect(database, server_settings={"search_path": "sla"})
+    await connection.execute(
+        """INSERT INTO conversations (lane, subject, due, body)
+           SELECT n % 4, 'c-' || n, CASE WHEN n <= 100 THEN n ELSE $1::bigint + n END, ''::bytea FROM generate_series(1, $2::int) AS n
+           UNION ALL SELECT n % 4, 'idle-' || n, NULL, ''::bytea FROM generate_series(1, $2::int / 2) AS n""",
+        NOW,
+        OPEN,
+    )
+    await connection.execute("ANALYZE conversations")
+    yield connection
+    await connection.close()
+
+
+async def plan(connection, query, *arguments):
+    return "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN (ANALYZE, BUFFERS) {query}", *arguments))
+
+
+@pytest.mark.parametrize(
+    ("query", "arguments"),
+    [(state_store._DUE, (LANES, [NOW] * 4, 500)), (state_store._NEXT, (LANES, [f"c-{n}" for n in range(1, 101)]))],
+    ids=["due", "next"],
+)
+async def test_what_is_due_is_found_by_the_index_and_nothing_is_scanned(clocks, query, arguments):
+    shown = await plan(clocks, query, *arguments)
+    assert "conversations_due" in shown
+    assert "Seq Scan on conversations" not in shown
+
+
+async def test_what_is_due_comes_in_due_order_over_all_lanes_and_no_more_than_asked_for(clocks):
+    due, following = await state_store.due_conversations(clocks, dict.fromkeys(LANES, NOW), 10)
+    assert list(due) == [f"c-{n}" for n in range(1, 11)]
+    assert following == {lane: next(n for n in range(11, 15) if n % 4 == lane) for lane in LANES}
