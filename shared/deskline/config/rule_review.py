@@ -30,6 +30,8 @@ _SHOP_WIDE: Final = frozenset({"agent_hours", "coupon"})
 # Nobody reads more of a kind; and a set of a hundred thousand keywords has thousands.
 _MOST: Final = 50
 _MOST_ALWAYS: Final = 200
+# Some ten milliseconds for one pair of rules.
+_MOST_COMPARED: Final = 100_000
 
 
 class Remark(NamedTuple):
@@ -173,10 +175,12 @@ def _covered(order: list[tuple[int, AutoreplyRule]]) -> Iterator[Remark]:
     for place, one in enumerate(facts):
         sample = one.sample()
         near = wordless if sample is None else [*wordless, *(other for word in find(sample) for other in by_word[word])]
-        before = [other for other in near if places[id(other)] < place and _covers(other, one)]
-        if before and count < _MOST:
+        if count >= _MOST:
+            return
+        earlier = {places[id(other)]: other for other in near if places[id(other)] < place}
+        other = next((earlier[at] for at in sorted(earlier) if _covers(earlier[at], one)), None)
+        if other is not None:
             count += 1
-            other = min(before, key=lambda other: places[id(other)])
             yield Remark(
                 ("rules", one.at),
                 f"rule {one.rule.rule_id!r} is shadowed: whatever it matches, {other.rule.rule_id!r} (priority "
@@ -215,7 +219,7 @@ def _words_cover(a: _Facts, b: _Facts) -> bool:
         return False
     if a.any_of and not (
         any(sure(word) for word in a.any_of)
-        or any(those and all(any(word in one for word in a.any_of) for one in those) for those in (b.any_of, b.exact))
+        or any(those and _all_contain(those, a.any_of) for those in (b.any_of, b.exact))
     ):
         return False
     if not all(map(sure, a.all_of)):
@@ -224,6 +228,13 @@ def _words_cover(a: _Facts, b: _Facts) -> bool:
         any(bad in word for bad in b.none_of) or bool(b.exact and not any(word in text for text in b.exact))
         for word in a.none_of
     )
+
+
+def _all_contain(texts: frozenset[str], words: frozenset[str]) -> bool:
+    """Whether each text contains one of the words; between long lists only equal ones are seen."""
+    if len(texts) * len(words) > _MOST_COMPARED:
+        return texts <= words
+    return all(one in words or any(word in one for word in words) for one in texts)
 
 
 def _values_cover(a: RuleCondition, b: RuleCondition) -> bool:
@@ -245,7 +256,8 @@ def _values_cover(a: RuleCondition, b: RuleCondition) -> bool:
 def _ties(order: list[tuple[int, AutoreplyRule]]) -> Iterator[Remark]:
     """Rules of one priority that one word calls: only their order in the file says which decides."""
     by_word: dict[tuple[int, str], _Facts] = {}
-    told: set[tuple[int, int]] = set()
+    seen: set[tuple[int, int]] = set()
+    count = 0
     for index, rule in order:
         if not _decides(rule):
             continue
@@ -253,9 +265,14 @@ def _ties(order: list[tuple[int, AutoreplyRule]]) -> Iterator[Remark]:
         for word in (*one.any_of, *(one.exact if not one.any_of else ())):
             other = by_word.setdefault((rule.priority, word), one)
             pair = (other.at, index)
-            if other is one or pair in told or _apart(other, one) or len(told) >= _MOST:
+            if other is one or pair in seen:
                 continue
-            told.add(pair)
+            seen.add(pair)
+            if _apart(other, one):
+                continue
+            count += 1
+            if count > _MOST:
+                return
             yield Remark(
                 ("rules", index),
                 f"rules {other.rule.rule_id!r} and {rule.rule_id!r} have the same priority ({rule.priority}), and {word!r} "
