@@ -55,6 +55,9 @@ OWN: Final = {
     "shadow": Mounted("deskline.shadow.cli:app", "Report on rules and policies that a shop tries in shadow."),
     "tail": Mounted("deskline.tail:app", "Follow the events of the topics."),
     "trial": Mounted("deskline.shadow.trial_cli:app", "Try a new shop's replies without sending them."),
+    "knowledge": Mounted(
+        "deskline_autoreply.knowledge.cli:app", "What the shops know: import, search, calibrate, review."
+    ),
     "demo": Mounted("deskline.demo.cli:app", "Replay real conversations through the whole stack."),
 }
 

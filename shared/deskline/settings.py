@@ -58,5 +58,8 @@ class ServiceSettings(BaseSettings):
     shadow_retention_days: Annotated[int, Field(ge=1, le=366)] = 30
     """Recorded decisions of rules and policies in shadow are kept so long: above the longest trial and its report."""
 
+    desktop_token: SecretStr | None = None
+    """What the agents' desktop sends to autoreply's ``/knowledge``, as a bearer token; absent: it answers nobody."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"

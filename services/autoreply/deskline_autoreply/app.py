@@ -5,6 +5,8 @@ from deskline.retention import pruning
 from deskline.service import Runtime
 from deskline_autoreply.achievements_store import Hits, Rest, Rests
 from deskline_autoreply.handler import Autoreply, State
+from deskline_autoreply.knowledge.desk import endpoint
+from deskline_autoreply.knowledge.lookups import Lookups
 from deskline_autoreply.metrics import Metrics
 from deskline_autoreply.policy.achievements import Hit
 from deskline_autoreply.policy.shadow import ShadowDecision
@@ -14,6 +16,10 @@ from deskline_autoreply.shadow_store import ShadowDecisions
 def build(runtime: Runtime) -> ConversationConsumer[State]:
     metrics = Metrics(runtime.registry)
     autoreply = Autoreply(runtime.config, metrics.count, metrics.count_other_shop)
+    lookups = Lookups(runtime.settings)
+    runtime.background.append(lookups.run)
+    token = runtime.settings.desktop_token
+    runtime.routes.append(("/knowledge", endpoint(autoreply.versions, lookups, token, lambda: runtime.config.ready)))
     runtime.prepare_rules = autoreply.prepare
     runtime.background.append(pruning(runtime.settings, "autoreply", "shadow_decisions", "at"))
     runtime.background.append(pruning(runtime.settings, "autoreply", "cooldowns", "until"))

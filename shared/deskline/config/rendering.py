@@ -11,9 +11,12 @@ from deskline.config.base import Document
 from deskline.config.documents import body_of
 
 
-def as_yaml(document: Document) -> str:
-    """In the order of the model, every default written out."""
-    plain = _ordered(document.model_dump(mode="json", exclude_none=True), json.loads(body_of(document)))
+def as_yaml(document: Document, *, stated_only: bool = False) -> str:
+    """In the order of the model, every default written out; ``stated_only``: only what the document states."""
+    if stated_only:
+        plain = document.model_dump(mode="json", exclude_none=True, exclude_unset=True)
+    else:
+        plain = _ordered(document.model_dump(mode="json", exclude_none=True), json.loads(body_of(document)))
     return yaml.dump(plain, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=110)
 
 

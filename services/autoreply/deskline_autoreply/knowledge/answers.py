@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+# Below, an entry is not what the agent is looking for, nor worth to be called near.
+NEAR: Final = 0.1
+
 
 class Candidate(NamedTuple):
     entry_id: str

@@ -12,7 +12,7 @@ import numpy as np
 
 from deskline.config.knowledge_document import Knowledge, merged
 from deskline.folding import deep_text
-from deskline_autoreply.knowledge.answers import ALONE, NOTHING, Answer, Candidate, Context
+from deskline_autoreply.knowledge.answers import ALONE, NEAR, NOTHING, Answer, Candidate, Context
 from deskline_autoreply.knowledge.calibration import Judged, Threshold, stricter, threshold
 from deskline_autoreply.knowledge.items import Items
 from deskline_autoreply.knowledge.ranking import Case, Model, Ranked, shipped
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 # A question that shares less than this of its weight with every phrasing is answered right in one case of a thousand; it is
 # not worth two milliseconds for a vector.
 HOPELESS: Final = 0.12
-# Below, an entry is not what the agent is looking for, nor worth to be called near.
-NEAR: Final = 0.1
 SUGGESTED: Final = 3
+# An entry of which another one's phrasing is so probably a question: people cannot tell the two apart either.
+_RIVAL: Final = 0.3
 SHIPPED: Final = "the questions that ship"
 # With so few questions of its own a shop's threshold would be chance; with more the confidence is fitted to them too.
 _OWN_THRESHOLD: Final = 100
@@ -162,6 +162,17 @@ class KnowledgeIndex:
             if deep in (*_NUMERALS[place - 1], deep_text(entry.phrasings[0])):
                 return self._candidate(number, 1.0)
         return None
+
+    def rivals(self) -> list[tuple[str, str, float]]:
+        """Pairs of entries that a phrasing of one may be taken for the other: what the model says of the nearest other entry."""
+        found: dict[tuple[str, str], float] = {}
+        for entry in self._entries:
+            for phrasing in entry.phrasings:
+                for one in self._ranked(phrasing, 0, SUGGESTED, always=True):
+                    if one.entry_id != entry.entry_id and one.confidence >= _RIVAL:
+                        first, second = sorted((entry.entry_id, one.entry_id))
+                        found[first, second] = max(found.get((first, second), 0.0), one.confidence)
+        return sorted((one, other, confidence) for (one, other), confidence in found.items())
 
     def entry(self, entry_id: str) -> Entry | None:
         number = self._numbers.get(entry_id)
