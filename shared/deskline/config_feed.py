@@ -40,10 +40,10 @@ class ConfigFeed:
 
     async def on_records(self, records: Sequence[Record], after: Mapping[int, int]) -> None:
         del after
-        for record in records:
-            event = decode(record)
-            if not isinstance(event, Event):
-                continue
+        events = [event for event in map(decode, records) if isinstance(event, Event)]
+        # Of each shop the last of what was read at once: at a start that is one version, not all that ever were.
+        newest = {event.subject: event.offset for event in events if self._book.names(event) is not None}
+        for event in events:
             digest = self._book.wants(event)
             if digest is not None:
                 body = await self._body(digest)
@@ -52,11 +52,12 @@ class ConfigFeed:
                     log.error("a rules body is missing", shop=event.subject, sha256=digest)
                     continue
                 self._book.put_body(digest, body)
-                document = self._book.body(digest)
-                if document is not None and self.prepare is not None:
-                    # Before the book knows the version: what decides by it finds it compiled. Nobody decides meanwhile by an
-                    # older one for longer than ``config_lead_s``: ``fresh`` waits for this reader.
-                    await self.prepare(document)
+            named = self._book.names(event)
+            document = None if named is None else self._book.body(named)
+            if self.prepare is not None and document is not None and newest.get(event.subject) == event.offset:
+                # Before the book knows the version, so that what decides by it finds it compiled. Nobody decides by an older
+                # one for longer than ``config_lead_s`` meanwhile: ``fresh`` waits for this reader.
+                await self.prepare(document)
             self._book.admit(event)
             log.info("configuration", shop=event.subject, type=event.type, offset=event.offset)
 

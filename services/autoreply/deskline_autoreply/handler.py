@@ -75,13 +75,17 @@ class Autoreply:
     def __init__(
         self, config: ConfigBook, count: Callable[[Decision], None], count_other_shop: Callable[[], None] = lambda: None
     ) -> None:
-        self.versions = Versions(config)
+        self._versions = Versions(config)
         self._count = count
         self._count_other_shop = count_other_shop
 
+    @property
+    def versions(self) -> Versions:
+        return self._versions
+
     async def prepare(self, document: RulesDocument) -> None:
         """Called with each version before it can be in force. In a thread: an index of 10 000 phrasings takes a minute."""
-        await asyncio.to_thread(self.versions.prepare, document)
+        await asyncio.to_thread(self._versions.prepare, document)
 
     def fresh(self, subject: str) -> State:  # noqa: ARG002
         return State()
@@ -99,7 +103,7 @@ class Autoreply:
         """
         if event.type != RECEIVED:
             return None
-        patience = self.versions.durations(event.data.shop_id, event.at, event.broker_at).limits.patience
+        patience = self._versions.durations(event.data.shop_id, event.at, event.broker_at).limits.patience
         return event.broker_at + patience if max(now, event.at) - event.broker_at > patience else None
 
     def advance(self, subject: str, state: State, events: Sequence[Event], context: Context) -> list[Output]:
@@ -141,8 +145,8 @@ class Autoreply:
         data, history = event.data, state.history
         shop = history.shop = history.shop or data.shop_id
         at, broker_at = event.at, event.broker_at
-        version, rules = self.versions.rules(shop, at, broker_at)
-        durations = self.versions.durations(shop, at, broker_at)
+        version, rules = self._versions.rules(shop, at, broker_at)
+        durations = self._versions.durations(shop, at, broker_at)
         text = fold(data.text)
         turn, written = facts.arrive(history, data.message_id, at, facts.digest(text))
         behind = context.ahead.get(subject)
@@ -224,7 +228,7 @@ class Autoreply:
 
     def _asking(self, event: Event, history: History, rules: Compiled) -> Callable[[], Answer]:
         """Asks the knowledge base at most once, and only if somebody wants to know."""
-        index = self.versions.knowledge(rules.document)
+        index = self._versions.knowledge(rules.document)
         if index is None:
             return NOTHING_KNOWN
         window = round(rules.document.knowledge.follow_up_minutes * 60 * SECOND)
@@ -234,7 +238,7 @@ class Autoreply:
         return cache(lambda: index.answer(event.data.text, event.at, asked))
 
     def _keep_in_mind(self, event: Event, history: History, rules: Compiled) -> None:
-        index = self.versions.knowledge(rules.document)
+        index = self._versions.knowledge(rules.document)
         named = "" if index is None else index.item_of(event.data.text, event.at, event.data.product_id)
         facts.keep_in_mind(history, event.at, named or event.data.product_id or "", event.data.order_id or "")
 
@@ -244,14 +248,14 @@ class Autoreply:
             (event.data.shop_id, event.data.customer.customer_id)
             for event in events
             if event.type == RECEIVED
-            and self.versions.rules(event.data.shop_id, event.at, event.broker_at)[1].cooldowns
+            and self._versions.rules(event.data.shop_id, event.at, event.broker_at)[1].cooldowns
         }
         return await load_resting(connection, customers) if customers else Resting()
 
     def _values(self, event: Event, shop: str, state: State) -> dict[str, str | None]:
         """Of the variables that replies may use; what customers and gateways state is made plain."""
         data = event.data
-        document = self.versions.rules(shop, event.at, event.broker_at)[1].document
+        document = self._versions.rules(shop, event.at, event.broker_at)[1].document
         window = round(document.knowledge.follow_up_minutes * 60 * SECOND)
         product, order = facts.in_mind(state.history, event.at, window)
         position = routing.queue_position(state.requests)
@@ -259,7 +263,7 @@ class Autoreply:
             "customer_name": plain(data.customer.name),
             "order_id": plain(data.order_id or order or None),
             "product": plain(data.product_id or product or None),
-            "agent_hours": self.versions.agent_hours(shop, event.at, event.broker_at),
+            "agent_hours": self._versions.agent_hours(shop, event.at, event.broker_at),
             "queue_position": None if position is None else str(position),
             "coupon": None,
         }
@@ -271,7 +275,7 @@ class Autoreply:
             text=deep_text(data.text),
             plain=text,
             readable=readable(data.text) if rules.needs_readable else "",
-            is_open=rules.needs_hours and self.versions.is_open(shop, at, broker_at),
+            is_open=rules.needs_hours and self._versions.is_open(shop, at, broker_at),
             first_message=first_message,
             attachment=bool(data.attachments),
             tier=data.customer.tier or _NO_TIER,
@@ -281,7 +285,7 @@ class Autoreply:
             attachment_kinds=frozenset(attachment.kind for attachment in data.attachments or ()),
             order=bool(data.order_id),
             product=bool(data.product_id),
-            moment=self.versions.moment(shop, at, broker_at, rules.calendars) if rules.needs_moment else None,
+            moment=self._versions.moment(shop, at, broker_at, rules.calendars) if rules.needs_moment else None,
         )
 
 

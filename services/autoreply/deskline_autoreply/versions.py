@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from deskline.calendars import Hours
 from deskline.config.documents import CalendarsDocument, LimitsDocument, Weekly
 from deskline.config.rules_document import RulesDocument
+from deskline_autoreply.knowledge.cache import Indexes
 from deskline_autoreply.model import SECOND
 from deskline_autoreply.policy.border import Limits
 from deskline_autoreply.policy.rules import Compiled, Moment
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from deskline.config.book import ConfigBook
-    from deskline.config.knowledge_document import Knowledge
     from deskline_autoreply.knowledge.index import KnowledgeIndex
 
 D = TypeVar("D")
@@ -64,7 +64,7 @@ class Versions:
         self._hours = _PerDocument(_hours)
         self._zones = _PerDocument(_Zone)
         self._durations = _PerDocument(_durations)
-        self._knowledge = _PerDocument(_knowledge)
+        self._knowledge = Indexes()
 
     def rules(self, shop: str, at: int, broker_at: int) -> tuple[int, Compiled]:
         """(version, rules)."""
@@ -122,13 +122,6 @@ class _Zone:
             weekly = getattr(calendar.weekly, _WEEKDAYS[today.weekday()])
             spans = () if today in calendar.holidays else weekly
         return ", ".join(spans) or None
-
-
-def _knowledge(document: Knowledge) -> KnowledgeIndex:
-    # Only here, because it brings numpy and the model's code: commands that decide nothing start without them.
-    from deskline_autoreply.knowledge.index import KnowledgeIndex  # noqa: PLC0415
-
-    return KnowledgeIndex.of(document)
 
 
 def _hours(document: CalendarsDocument) -> Hours:

@@ -121,11 +121,15 @@ class ConfigBook:
 
     # --- feeding ------------------------------------------------------------------------------------------------
 
-    def wants(self, event: Event) -> str | None:
-        """The sha256 of the body that must be given to ``put_body`` before ``admit(event)``, if one is missing."""
+    def names(self, event: Event) -> str | None:
+        """The sha256 by which the event names the body of ``rules``; None of all other events."""
         if event.type != EVENT_TYPE or event.data.document != "rules":
             return None
-        digest = _body_hash(event.data.body)
+        return _body_hash(event.data.body)
+
+    def wants(self, event: Event) -> str | None:
+        """The sha256 of the body that must be given to ``put_body`` before ``admit(event)``, if one is missing."""
+        digest = self.names(event)
         return digest if digest is not None and digest not in self._rules else None
 
     def put_body(self, digest: str, body: bytes) -> None:

@@ -49,6 +49,7 @@ class KnowledgeIndex:
             for phrasing in entry.phrasings:
                 self._exact.setdefault(deep_text(phrasing), []).append(number)
         self._exact.pop("", None)
+        self.size = sum(len(entry.phrasings) for entry in self._entries) + len(document.products)
         self._dated = any(entry.valid_from or entry.valid_until for entry in self._entries)
         self._retriever = (
             Retriever([entry.phrasings for entry in self._entries], self._encoder) if self._entries else None
