@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from deskline.config.knowledge_document import Entry
 
-# A question that shares less than this of its weight with every phrasing is answered right in one case of a thousand; it is
-# not worth two milliseconds for a vector.
+# Of 300 questions each of CLINC150 and of the FAQ set (make bench-quality) none that shares less than 0.2 of its weight with
+# every phrasing was answered right and surely. Well below that it is not worth two milliseconds for a vector.
 HOPELESS: Final = 0.12
 SUGGESTED: Final = 3
 # An entry of which another one's phrasing is so probably a question: people cannot tell the two apart either.
