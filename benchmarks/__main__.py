@@ -12,14 +12,28 @@ import typer
 from benchmarks import drain, latency, recorded
 from benchmarks.figures import Figures
 
-PARTS = ("spine", "rules", "autoreply", "router", "sla", "archive", "pipeline", "latency", "replay", "profile")
+PARTS = (
+    "spine",
+    "rules",
+    "autoreply",
+    "router",
+    "sla",
+    "archive",
+    "pipeline",
+    "latency",
+    "replay",
+    "clocks",
+    "profile",
+)
 
 
 def main(
     parts: Annotated[list[str] | None, typer.Argument(help=f"Any of: {', '.join(PARTS)}. Without: all.")] = None,
+    *,
     messages: Annotated[int, typer.Option(help="Messages in the backlog.")] = 200_000,
     json: Annotated[Path | None, typer.Option(help="Append one JSON line per figure to this file.")] = None,
     seconds: Annotated[float, typer.Option(help="Length of each latency measurement.")] = 20.0,
+    clocks: Annotated[int, typer.Option(help="clocks: open at the same time.")] = 1_000_000,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -61,6 +75,11 @@ def main(
     if "replay" in wanted:
         print("recorded conversations through autoreply at 1000 messages/s, then again under kill -9")
         _run(recorded.measure(figures, seconds, data))
+    if "clocks" in wanted:
+        print("open SLA clocks: overdue at a start, at a rate, and many at once")
+        from benchmarks import clocks as open_clocks
+
+        _run(open_clocks.measure(figures, clocks))
     if "profile" in wanted:
         print("where a record's time goes, by stage; watched, and so a little slower than above")
         _run(drain.profile(figures, services or drain.ORDER, messages))
