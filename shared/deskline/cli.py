@@ -62,10 +62,17 @@ OWN: Final = {
 }
 
 
+# Commands of a service that are its tools alone.
+_TOOLS: Final = {
+    "faq": "Find frequent questions that nothing answers, and make an entry of one.",
+    "rules": "Try rules on a text or on recorded traffic; report what each achieved.",
+}
+
+
 def mounted() -> dict[str, Mounted]:
     """The parts of this installation and every installed service."""
     services = {
-        entry.name: Mounted(entry.value, f"Run the {entry.name} service, and its tools.")
+        entry.name: Mounted(entry.value, _TOOLS.get(entry.name, f"Run the {entry.name} service, and its tools."))
         for entry in sorted(entry_points(group="deskline.services"), key=lambda entry: entry.name)
     }
     return {**OWN, **services}

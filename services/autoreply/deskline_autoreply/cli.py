@@ -15,7 +15,9 @@ from deskline.folding import deep_text
 from deskline.service import run
 from deskline.text import fold, readable
 from deskline_autoreply.app import build
+from deskline_autoreply.learning.trying import failed_by_one, knowledge_lines
 from deskline_autoreply.policy.rules import Asked, Compiled
+from deskline_autoreply.policy.sensitive import Filter
 from deskline_autoreply.versions import Versions
 
 app = typer.Typer(add_completion=False, no_args_is_help=False)
@@ -79,6 +81,13 @@ def try_(
     typer.echo(f"shop {shop} at {rfc3339(moment)}: {'open' if is_open else 'closed'}")
     for line in explain(rules, asked):
         typer.echo(line)
+    for rule_id, condition in failed_by_one(rules, asked):
+        typer.echo(f"  came close: {rule_id}, but for {condition}")
+    for line in knowledge_lines(versions.knowledge(rules.document), text, moment):
+        typer.echo(line)
+    finding = Filter(rules.document.sensitive).look(text, "inbound")
+    if finding is not None:
+        typer.echo(f"sensitive: {', '.join(finding.categories)}")
 
 
 def explain(rules: Compiled, asked: Asked) -> list[str]:

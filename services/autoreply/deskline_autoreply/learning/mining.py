@@ -1,0 +1,190 @@
+"""The most frequent questions among messages that nothing answered, and the entry that each suggests. Pure.
+
+Two texts are alike by their sentence vectors and by their characters (two to four at a time, rarer ones weigh more; so
+Chinese needs no segmentation). Average linkage groups them at two levels: the *tight* groups are proposed, because a proposal
+with strangers in it teaches people to distrust the list; the *loose* ones say which tight groups ask the same in other words,
+of which only the largest is proposed. The levels are quantiles of the similarities of the week itself, between a floor and a ceiling.
+
+A group counts by its messages, but a customer counts at most ``PER_CUSTOMER`` times, and it needs ``MIN_CUSTOMERS``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Final, NamedTuple
+from zlib import crc32
+
+import numpy as np
+
+from deskline.folding import deep_text
+from deskline.personal_data import mask
+from deskline_autoreply.learning.linkage import linked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+MIN_CUSTOMERS: Final = 3
+PER_CUSTOMER: Final = 2
+_MOST_QUESTIONS: Final = 3_000
+"""The matrix of similarities has the square of it: 36 MB. A longer week is thinned evenly."""
+_BUCKETS: Final = 8_192
+_VECTORS: Final = 0.6
+"""The share of the vectors; measured on CLINC150 and BANKING77 alike, characters alone and vectors alone are both worse."""
+_TIGHT, _LOOSE = 0.97, 0.85
+_FLOOR, _CEILING = 0.30, 0.45
+"""In a short week a large share of all pairs belongs together, and the quantile alone would tear the groups apart."""
+_MOST_PHRASINGS: Final = 8
+_LONGEST: Final = 400
+
+# Courtesies ask nothing. Whole texts only, on the deep fold.
+_SMALL_TALK: Final = re.compile(
+    "(?:hi|hello|hey|there|goodmorning|goodafternoon|goodevening|thanks?|thankyou|thx|verymuch|somuch|alot|ok|okay|yes|yeah|no|nope|"
+    "sure|great|fine|bye|goodbye|please|you|good|nice|cool|gotit|isee|anyonethere|areyouthere|how|are|doing|"
+    "你好|您好|在吗|在么|在不在|在|有人吗|有人|亲|谢谢|多谢|感谢|好的|好|嗯|哦|噢|行|可以|对|是的|是|不是|没有|知道了|明白了|收到|"
+    "再见|拜拜|早上好|下午好|晚上好|麻烦|了|啊|呀|哈|吧|呢|的|你|您|客服)*"
+)
+
+
+class Question(NamedTuple):
+    """A customer's message that nothing answered, and what people then wrote to him."""
+
+    text: str
+    customer: str
+    conversation: str
+    answers: tuple[str, ...] = ()
+
+
+class Cluster(NamedTuple):
+    """A question that is asked again and again."""
+
+    members: tuple[int, ...]
+    """Places in what was mined, the most typical first."""
+    times: int
+    customers: int
+
+
+def is_small_talk(text: str) -> bool:
+    return _SMALL_TALK.fullmatch(deep_text(text)) is not None
+
+
+def mine(
+    questions: Sequence[Question], encode: Callable[[Sequence[str]], NDArray[np.float32]], most: int = 5
+) -> list[Cluster]:
+    """At most ``most`` groups, the most frequent first. ``encode`` gives one vector of length 1 a text."""
+    places = _worth_a_look(questions)
+    if len(places) < MIN_CUSTOMERS:
+        return []
+    # Numbers and addresses tell cases apart, not questions.
+    texts = [cleaned(questions[place].text).replace("*", "")[:_LONGEST] for place in places]
+    alike = similarities(texts, encode)
+    upper = alike[np.triu_indices(len(texts), 1)]
+    tight, loose = (min(max(float(np.quantile(upper, share)), _FLOOR), _CEILING) for share in (_TIGHT, _LOOSE))
+    groups, families = linked(alike, (tight, min(loose, tight)))
+    found: list[Cluster] = []
+    taken: set[int] = set()
+    for label, _ in Counter(groups.tolist()).most_common():
+        rows = np.flatnonzero(groups == label)
+        family = int(families[rows[0]])
+        cluster = _cluster(questions, [places[row] for row in _typical_first(rows, alike)])
+        if family in taken or cluster.customers < MIN_CUSTOMERS:
+            continue
+        taken.add(family)
+        found.append(cluster)
+        if len(found) == most:
+            break
+    return sorted(found, key=lambda cluster: (-cluster.times, cluster.members))
+
+
+def _worth_a_look(questions: Sequence[Question]) -> list[int]:
+    """Without small talk, and of each customer no more than count."""
+    spoken: Counter[str] = Counter()
+    places = []
+    for place, question in enumerate(questions):
+        if is_small_talk(question.text) or spoken[question.customer] >= PER_CUSTOMER * 5:
+            continue
+        spoken[question.customer] += 1
+        places.append(place)
+    step = len(places) / _MOST_QUESTIONS
+    return places if step <= 1 else [places[int(number * step)] for number in range(_MOST_QUESTIONS)]
+
+
+def _typical_first(rows: NDArray[np.int64], alike: NDArray[np.float32]) -> list[int]:
+    means = alike[np.ix_(rows, rows)].mean(axis=1)
+    return [int(row) for row in rows[np.argsort(-means, kind="stable")]]
+
+
+def _cluster(questions: Sequence[Question], members: list[int]) -> Cluster:
+    spoken = Counter(questions[place].customer for place in members)
+    return Cluster(tuple(members), sum(min(times, PER_CUSTOMER) for times in spoken.values()), len(spoken))
+
+
+def similarities(texts: Sequence[str], encode: Callable[[Sequence[str]], NDArray[np.float32]]) -> NDArray[np.float32]:
+    vectors, characters = encode(texts), _characters(texts)
+    mixed = _VECTORS * (vectors @ vectors.T) + (1 - _VECTORS) * (characters @ characters.T)
+    return np.asarray(mixed, dtype=np.float32)
+
+
+def _characters(texts: Sequence[str]) -> NDArray[np.float32]:
+    """Two to four characters at a time, hashed, by how rare they are; each row of length 1."""
+    rows = np.zeros((len(texts), _BUCKETS), dtype=np.float32)
+    for row, text in zip(rows, texts, strict=True):
+        counts = Counter(crc32(gram.encode("utf-8", "replace")) % _BUCKETS for gram in _grams(text))
+        for bucket, times in counts.items():
+            row[bucket] = 1 + np.log(times)
+    known = (rows > 0).sum(axis=0)
+    rows *= np.log((1 + len(texts)) / (1 + known)) + 1
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.maximum(lengths, 1e-9), dtype=np.float32)
+
+
+def _grams(text: str) -> list[str]:
+    padded = [f" {word} " for word in text.lower().split()]
+    return [word[at : at + size] for word in padded for size in (2, 3, 4) for at in range(len(word) - size + 1)]
+
+
+class Suggested(NamedTuple):
+    """An entry for somebody to look at; without personal data."""
+
+    phrasings: tuple[str, ...]
+    answer: str | None
+    """What agents answered most alike; None where nobody answered."""
+
+
+def suggest(
+    questions: Sequence[Question], cluster: Cluster, encode: Callable[[Sequence[str]], NDArray[np.float32]]
+) -> Suggested:
+    phrasings: dict[str, str] = {}
+    for place in cluster.members:
+        text = cleaned(questions[place].text)
+        # Whoever gave a number asked about his own case; with the number gone it is no phrasing.
+        if text and text == questions[place].text.strip() and len(text) <= _LONGEST:
+            phrasings.setdefault(deep_text(text), text)
+    return Suggested(tuple(phrasings.values())[:_MOST_PHRASINGS], _answer(questions, cluster, encode))
+
+
+def _answer(
+    questions: Sequence[Question], cluster: Cluster, encode: Callable[[Sequence[str]], NDArray[np.float32]]
+) -> str | None:
+    """The answer that is most like the others: what most agents say, in the words of one of them."""
+    answers = [
+        text
+        for place in cluster.members
+        for answer in questions[place].answers
+        if (text := cleaned(answer)) and not is_small_talk(answer)
+    ]
+    if not answers:
+        return None
+    alike = similarities(answers, encode)
+    return answers[int(alike.sum(axis=1).argmax())]
+
+
+# An order's number is nobody's personal data to the filter of screens; in a text that everybody will read it is.
+_LONG_NUMBER: Final = re.compile(r"(?<![0-9])[0-9][0-9 -]{4,30}[0-9](?![0-9])")
+
+
+def cleaned(text: str) -> str:
+    """Without what identifies a person, and without numbers of six digits and more."""
+    return _LONG_NUMBER.sub(lambda match: "*" * len(match.group()), mask(text)).strip()
