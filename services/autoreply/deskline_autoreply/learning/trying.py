@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from deskline_autoreply.knowledge.index import KnowledgeIndex
 
-_ABOUT_THE_TEXT: Final = ("any_of", "all_of", "exact", "phrases", "regex")
+_ABOUT_THE_TEXT: Final = ("any_of", "all_of", "exact", "phrases", "patterns")
 
 
 def failed_by_one(rules: Compiled, asked: Asked) -> Iterator[tuple[str, str]]:
