@@ -72,10 +72,14 @@ _TOOLS: Final = {
 def mounted() -> dict[str, Mounted]:
     """The parts of this installation and every installed service."""
     services = {
-        entry.name: Mounted(entry.value, _TOOLS.get(entry.name, f"Run the {entry.name} service, and its tools."))
+        entry.name: Mounted(entry.value, f"Run the {entry.name} service, and its tools.")
         for entry in sorted(entry_points(group="deskline.services"), key=lambda entry: entry.name)
     }
-    return {**OWN, **services}
+    tools = {
+        entry.name: Mounted(entry.value, _TOOLS.get(entry.name, f"The tool {entry.name}."))
+        for entry in sorted(entry_points(group="deskline.tools"), key=lambda entry: entry.name)
+    }
+    return {**OWN, **tools, **services}
 
 
 class LazyGroup(TyperGroup):
