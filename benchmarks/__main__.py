@@ -19,6 +19,7 @@ PARTS = (
     "router",
     "sla",
     "archive",
+    "archive-seal",
     "pipeline",
     "latency",
     "replay",
@@ -65,6 +66,11 @@ def main(
     if services:
         print(f"services draining {messages:,} messages, one instance each, every effect exactly once")
         _run(drain.services(figures, services, messages))
+    if "archive-seal" in wanted:
+        print("archive-seal: leaves and trees, on one core")
+        from benchmarks import seal
+
+        seal.measure(figures)
     if "pipeline" in wanted:
         print(f"all four services at once draining {messages:,} messages")
         _run(drain.pipeline(figures, messages))

@@ -1,4 +1,4 @@
-"""``deskline archive``: run the service. ``deskline archive retain``: drop the days whose time has come."""
+"""``deskline archive``: run the service. ``… retain``: drop the days whose time has come. The rest: ``proofs_cli``."""
 
 import asyncio
 from typing import Annotated
@@ -12,10 +12,12 @@ from deskline.postgres import connect
 from deskline.service import run
 from deskline.settings import ServiceSettings
 from deskline.targets import PostgresDsn, StateDir, settings_of
+from deskline_archive import proofs_cli
 from deskline_archive.app import build
 from deskline_archive.store import Day, Store
 
 app = typer.Typer(add_completion=False, no_args_is_help=False)
+proofs_cli.add_to(app)
 
 
 @app.callback(invoke_without_command=True)

@@ -16,3 +16,44 @@ FROM days ORDER BY day;
 
 -- name: drop_day
 SELECT drop_day($1);
+
+-- name: sealed_to
+-- Every topic partition with where its last seal ended (nulls: it has none).
+SELECT s.id, s.topic, s.partition, last.number, last.next_offset, last.tree_size, last.peaks, last.sealed_at
+FROM streams AS s LEFT JOIN LATERAL (
+    SELECT number, next_offset, tree_size, peaks, sealed_at FROM seals WHERE stream = s.id ORDER BY number DESC LIMIT 1
+) AS last ON true
+WHERE starts_with(s.topic, $1) ORDER BY s.topic, s.partition;
+
+-- name: bodies
+SELECT "offset", broker_time, key, headers, value FROM raw_records
+WHERE stream = $1 AND "offset" >= $2 AND "offset" < $3 ORDER BY "offset" LIMIT $4;
+
+-- name: add_seal
+INSERT INTO seals (stream, number, first_offset, next_offset, tree_size, leaves, salts, peaks, consistency, origin, root, note, sealed_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
+
+-- name: seal
+SELECT number, first_offset, next_offset, tree_size, leaves, salts, consistency, note, origin FROM seals
+WHERE stream = $1 AND number > $2 ORDER BY number LIMIT 1;
+
+-- name: notes
+SELECT number, note FROM seals WHERE stream = $1 ORDER BY number;
+
+-- name: before
+SELECT "offset" FROM raw_records WHERE stream = $1 AND "offset" < $2 ORDER BY "offset" LIMIT 100;
+
+-- name: unpublished
+SELECT s.topic, s.partition, x.stream, x.number, x.tree_size, x.origin, x.root, x.note, x.sealed_at
+FROM seals AS x JOIN streams AS s ON s.id = x.stream
+WHERE starts_with(s.topic, $1) AND NOT EXISTS (SELECT FROM published_seals AS p WHERE (p.stream, p.number) = (x.stream, x.number))
+ORDER BY x.stream, x.number LIMIT 1000;
+
+-- name: add_published
+INSERT INTO published_seals (stream, number) SELECT * FROM unnest($1::integer[], $2::integer[]) ON CONFLICT DO NOTHING;
+
+-- name: dropped
+SELECT first_offset, last_offset FROM dropped WHERE stream = $1;
+
+-- name: seal_lock
+SELECT pg_try_advisory_lock(hashtextextended('archive.seal', 0));

@@ -1,0 +1,305 @@
+"""Seals, checks and exports what the archive holds, one topic partition after the other.
+
+Sealing reads committed records only, from where the last seal ended, and writes each segment in one statement: a crash
+leaves whole segments. The checkpoint then goes to the directory and to ``checkpoints.v1``; what a crash left out there
+goes with the next run, the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from deskline.clock import MINUTE, from_datetime, rfc3339, to_datetime
+from deskline.errors import FatalError, UsageError
+from deskline.ids import event_id
+from deskline.records import CHECKPOINTS, Output
+from deskline_archive.signing import checkpoint_text, sign_note
+from deskline_archive.store import load_queries
+from deskline_archive.verifier import (
+    HASH,
+    SALT,
+    Body,
+    Checker,
+    Finding,
+    Segment,
+    Tree,
+    check_bodies,
+    record_leaf,
+    split,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
+
+    from deskline.kafka import Publisher
+    from deskline.postgres import Connection
+    from deskline_archive.signing import SigningKey
+
+Trusted: TypeAlias = Mapping[tuple[str, bytes], Ed25519PublicKey]
+
+# Rows of one answer of the database: at a few kB each a few MB; the topics' largest ones together 256 MB.
+_ROWS: Final = 1000
+_KIND: Final = "archive.checkpoint.v1"
+_HOUR: Final = 60 * MINUTE
+
+
+class Stream(NamedTuple):
+    """A topic partition and where its last seal ended. ``topic`` is the full name."""
+
+    id: int
+    topic: str
+    partition: int
+    number: int
+    next_offset: int | None
+    tree: Tree
+    sealed_at: int | None
+
+    @property
+    def label(self) -> str:
+        return f"{self.topic}/{self.partition}"
+
+
+class Sealer:
+    def __init__(self, connection: Connection, keys: Sequence[SigningKey], prefix: str) -> None:
+        self._connection = connection
+        self._keys = keys
+        self._prefix = prefix
+        self._queries = load_queries()
+
+    async def seal(self, now: int, segment_records: int, *, interval: int = _HOUR) -> list[tuple[str, int, int]]:
+        """Seal what is due: ``segment_records`` records that no seal covers, or any where the last seal is ``interval``
+        (µs) old or there is none. Returns (topic partition, segment, records in its tree) of each.
+
+        Raises ``FatalError`` where offsets do not follow each other, naming the places: nothing is sealed over a hole, and
+        all other topic partitions are sealed nevertheless.
+        """
+        if not await self._connection.fetchval(self._queries["seal_lock"]):
+            raise UsageError("the archive is being sealed by somebody else; both would write the same segments")
+        sealed, holes = [], []
+        for stream in await streams(self._connection, self._prefix):
+            overdue = stream.sealed_at is None or now - stream.sealed_at >= interval
+            at: Stream | None = stream
+            try:
+                while at is not None and (at := await self._segment(at, now, segment_records, whole=not overdue)):
+                    sealed.append((at.label, at.number, at.tree.size))
+            except FatalError as error:
+                holes.append(str(error))
+        if holes:
+            raise FatalError("; ".join(holes))
+        return sealed
+
+    async def _segment(self, stream: Stream, now: int, most: int, *, whole: bool) -> Stream | None:
+        """The stream after one more segment; None where there is nothing for one."""
+        first, salts, leaves = stream.next_offset, secrets.token_bytes(SALT * most), list[bytes]()
+        async for body in bodies(self._connection, stream.id, first or 0, None, most):
+            first = body.offset if first is None else first
+            if body.offset != first + len(leaves):
+                raise FatalError(
+                    f"{stream.label}: offset {first + len(leaves)} is not in the archive, but {body.offset} is. Nothing is "
+                    "sealed behind it; find out who took it (deskline archive verify), and restore it from the backup"
+                )
+            at = len(leaves) * SALT
+            leaves.append(record_leaf(body, salts[at : at + SALT]))
+        if not leaves or first is None or (whole and len(leaves) < most):
+            return None
+        packed, number, following = b"".join(leaves), stream.number + 1, first + len(leaves)
+        tree, proof = stream.tree.grown(packed)
+        origin = origin_of(self._keys[0].name, stream)
+        note = sign_note(checkpoint_text(origin, tree.size, tree.root(), number, (first, following)), self._keys)
+        await self._connection.execute(
+            self._queries["add_seal"],
+            *(stream.id, number, first, following, tree.size, packed, salts[: len(leaves) * SALT]),
+            *(b"".join(tree.peaks), b"".join(proof), origin, tree.root(), note, to_datetime(now)),
+        )
+        return stream._replace(number=number, next_offset=following, tree=tree)
+
+    async def write_directory(self, directory: Path) -> int:
+        """Every checkpoint as a file ``<topic>/<partition>/<segment>.checkpoint``; how many were new. A file that is
+        there already is left as it is: it is what ``verify`` compares with.
+        """
+        written = 0
+        for stream in await streams(self._connection, self._prefix):
+            folder = directory / stream.topic / str(stream.partition)
+            folder.mkdir(parents=True, exist_ok=True)
+            there = {file.name for file in folder.iterdir()}
+            for number, note in await self._connection.fetch(self._queries["notes"], stream.id):
+                if file_name(number) not in there:
+                    _write(folder / file_name(number), note)
+                    written += 1
+        return written
+
+    async def publish(self, publisher: Publisher) -> int:
+        """Every checkpoint that is not yet on ``checkpoints.v1``, in order; how many."""
+        published = 0
+        while rows := await self._connection.fetch(self._queries["unpublished"], self._prefix):
+            await publisher.publish([_event(dict(row), self._prefix) for row in rows])
+            numbers = [row["stream"] for row in rows], [row["number"] for row in rows]
+            await self._connection.execute(self._queries["add_published"], *numbers)
+            published += len(rows)
+        return published
+
+
+def origin_of(name: str, stream: Stream) -> str:
+    """The name of a tree: whose archive, which topic partition."""
+    return f"{name}/{stream.topic}/{stream.partition}"
+
+
+def file_name(number: int) -> str:
+    return f"{number:010d}.checkpoint"
+
+
+def _write(path: Path, note: str) -> None:
+    """Whole or not at all."""
+    half = path.with_suffix(".half")
+    with half.open("w", encoding="utf-8") as file:
+        file.write(note)
+        file.flush()
+        os.fsync(file.fileno())
+    half.replace(path)
+
+
+def _event(row: Mapping[str, Any], prefix: str) -> Output:
+    subject = f"{row['topic'].removeprefix(prefix)}/{row['partition']}"
+    note: str = row["note"]
+    data = {"origin": row["origin"], "tree_size": row["tree_size"], "root": note.splitlines()[2], "note": note}
+    envelope = {
+        "specversion": "1.0",
+        "id": event_id(subject, _KIND, str(row["number"])),
+        "source": "/deskline/archive",
+        "type": _KIND,
+        "subject": subject,
+        "time": rfc3339(from_datetime(row["sealed_at"])),
+        "data": data,
+    }
+    return Output(CHECKPOINTS, subject.encode(), msgspec.json.encode(envelope))
+
+
+async def streams(connection: Connection, prefix: str) -> list[Stream]:
+    """Every topic partition of the deployment, by name."""
+    found = []
+    for row in await connection.fetch(load_queries()["sealed_to"], prefix):
+        tree = Tree(row["tree_size"] or 0, split(row["peaks"] or b"", HASH))
+        sealed_at = None if row["sealed_at"] is None else from_datetime(row["sealed_at"])
+        found.append(
+            Stream(row["id"], row["topic"], row["partition"], row["number"] or 0, row["next_offset"], tree, sealed_at)
+        )
+    return found
+
+
+async def bodies(
+    connection: Connection, stream: int, first: int, following: int | None, most: int | None = None
+) -> AsyncIterator[Body]:
+    """Records by offset, from ``first`` to before ``following``, at most ``most``; two with one offset come both."""
+    query, end, seen = load_queries()["bodies"], 2**63 - 1 if following is None else following, 0
+    while most is None or seen < most:
+        limit = _ROWS if most is None else min(_ROWS, most - seen)
+        rows = await connection.fetch(query, stream, first, end, limit)
+        if most is None and len(rows) == limit and rows[-1]["offset"] > rows[0]["offset"]:
+            # Others with the last offset may follow: it is read again with the next answer.
+            rows = [row for row in rows if row["offset"] < rows[-1]["offset"]]
+            limit = len(rows)
+        for row in rows:
+            seen += 1
+            yield Body(row["offset"], from_datetime(row["broker_time"]), row["key"], row["headers"], row["value"])
+        if len(rows) < limit:
+            return
+        first = rows[-1]["offset"] + 1
+
+
+class Report(NamedTuple):
+    """What a check of one topic partition came to. ``retired``: records that are gone by retention."""
+
+    label: str
+    segments: int
+    records: int
+    retired: int
+    findings: list[Finding]
+
+
+async def verify(connection: Connection, stream: Stream, trusted: Trusted, directory: Path | None) -> Report:
+    """Everything that can be said of a topic partition: its seals, its records, and the directory's checkpoints."""
+    queries = load_queries()
+    gone = [tuple(row) for row in await connection.fetch(queries["dropped"], stream.id)]
+    kept = {} if directory is None else _kept(directory / stream.topic / str(stream.partition))
+    checker: Checker | None = None
+    found: list[Finding] = []
+    number = records = retired = 0
+    while row := await connection.fetchrow(queries["seal"], stream.id, number):
+        segment = segment_of(dict(row))
+        if checker is None:
+            checker = Checker(row["origin"], trusted)
+            early = await connection.fetch(queries["before"], stream.id, segment.first_offset)
+            found += [Finding(segment.number, extra["offset"], "inserted") for extra in early]
+        number = segment.number
+        found += checker.segment(segment)
+        held = [body async for body in bodies(connection, stream.id, segment.first_offset, segment.next_offset)]
+        records += len(held)
+        for finding in check_bodies(segment, held):
+            if finding.kind == "deleted" and any(first <= (finding.offset or 0) <= last for first, last in gone):
+                retired += 1
+            else:
+                found.append(finding)
+        note = kept.pop(number, None)
+        if directory is not None and note != segment.note:
+            kind = (
+                "the directory has no checkpoint of it" if note is None else "the directory's checkpoint is another one"
+            )
+            found.append(Finding(number, None, kind))
+    found += [
+        Finding(missing, None, "sealed, as the directory says, but not in the archive") for missing in sorted(kept)
+    ]
+    return Report(stream.label, number, records, retired, found)
+
+
+def strangers(known: Sequence[Stream], directory: Path | None) -> list[str]:
+    """Topic partitions with checkpoints in the directory of which the archive knows nothing at all."""
+    if directory is None:
+        return []
+    labels = {stream.label for stream in known}
+    found = {file.parent.relative_to(directory).as_posix() for file in directory.glob("*/*/*.checkpoint")}
+    return sorted(found - labels)
+
+
+def _kept(folder: Path) -> dict[int, str]:
+    if not folder.is_dir():
+        return {}
+    return {int(file.stem): file.read_text(encoding="utf-8") for file in folder.glob("*.checkpoint")}
+
+
+def segment_of(row: Mapping[str, Any]) -> Segment:
+    consistency = tuple(split(row["consistency"], HASH))
+    plain = ("number", "first_offset", "next_offset", "tree_size", "leaves", "salts", "note")
+    return Segment(consistency=consistency, **{name: row[name] for name in plain})
+
+
+async def export(connection: Connection, stream: Stream, write: Callable[[str], object]) -> int:
+    """The lines that ``verifier.py`` reads, of one topic partition; how many segments."""
+    queries, number, origin = load_queries(), 0, None
+    while row := await connection.fetchrow(queries["seal"], stream.id, number):
+        if origin is None:
+            origin = row["origin"]
+            write(json.dumps({"origin": origin}) + "\n")
+        segment = segment_of(dict(row))
+        number = segment.number
+        seal = {**segment._asdict(), "segment": number, "leaves": segment.leaves.hex(), "salts": segment.salts.hex()}
+        del seal["number"]
+        write(json.dumps({**seal, "consistency": [part.hex() for part in segment.consistency]}) + "\n")
+        async for body in bodies(connection, stream.id, segment.first_offset, segment.next_offset):
+            raw = {name: _hex(getattr(body, name)) for name in ("key", "headers", "value")}
+            write(json.dumps({"offset": body.offset, "broker_at": body.broker_at, **raw}) + "\n")
+    if origin is None:
+        raise UsageError(f"nothing of {stream.label} is sealed yet: deskline archive seal")
+    write(json.dumps({"segments": number}) + "\n")
+    return number
+
+
+def _hex(raw: bytes | None) -> str | None:
+    return None if raw is None else raw.hex()
