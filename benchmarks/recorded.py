@@ -114,7 +114,7 @@ async def measure(figures: Figures, seconds: float, data: Path | None = None) ->
     figures.show("replay_same_outputs", compared.same, "messages", repeated=compared.repeated, different=0, missing=0)
 
 
-def _show(  # noqa: PLR0917
+def _show(  # noqa: PLR0917 - called once, names as the caller has them
     figures: Figures,
     records: Mapping[str, list[Record]],
     used: Mapping[str, float],

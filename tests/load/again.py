@@ -59,7 +59,7 @@ def book_of(config: Path) -> ConfigBook:
     return made
 
 
-def _conversation(  # noqa: PLR0917
+def _conversation(  # noqa: PLR0917 - called once, names as the caller has them
     service: Autoreply,
     book: ConfigBook,
     subject: str,
