@@ -71,16 +71,17 @@ class Configuration:
                 found.append(max(below, key=lambda version: version.number))
         return found
 
-    def reevaluations(self, shop_id: str, after: int, until: int) -> list[int]:
-        """Instants in ``after`` < t ≤ ``until`` at which a policy or calendar applied with ``reevaluate`` comes in."""
-        instants = {
-            version.in_force_at
+    def reevaluations(self, shop_id: str, document: str, after: int, until: int) -> list[Version]:
+        """Versions applied with ``reevaluate`` that this shop comes to run on in ``after`` < t ≤ ``until``, in order."""
+        found = [
+            version
             for owner in (shop_id, DEFAULT_SHOP)
-            for document in ("sla", "calendars")
             for version in self.own(owner, document)
-            if version.reevaluate and after < version.in_force_at <= until
-        }
-        return sorted(instants)
+            if version.reevaluate
+            and after < version.in_force_at <= until
+            and self.at(shop_id, document, version.in_force_at) is version
+        ]
+        return sorted(found, key=lambda version: version.in_force_at)
 
     def limit(self, shop_id: str, name: str, default: float, at: int, broker_at: int | None = None) -> float:
         """One of the named durations of a shop, in seconds."""

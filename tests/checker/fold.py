@@ -5,10 +5,10 @@ Rule 6 compares these with what was told. Every clock keeps what decided it, so 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from tests.checker.configuration import Configuration
+from tests.checker.configuration import Configuration, Version
 from tests.checker.hours import counted, reach
 from tests.checker.log import Conversation
 from tests.checker.placing import Placed, in_order
@@ -61,6 +61,11 @@ class Clock:
     reason: str = ""
     decided_by: Event | None = None
     """What stopped or cancelled it."""
+    sla: Version | None = None
+    calendars: Version | None = None
+    """The versions that it runs on."""
+    retargeted: list[tuple[int, float, int]] = field(default_factory=list)
+    """(instant, target in seconds, due instant as it stood then) of each version it took while it was open."""
 
     @property
     def key(self) -> tuple[str, int, str]:
@@ -249,31 +254,33 @@ class Fold:
         known = any(clock.key == (metric, placed.place, complaint) for clock in self.clocks)
         if key in self._open_clocks or known:
             return
-        terms = self._terms(metric, placed, self._priority)
+        shop = self._shop or placed.event.data["shop_id"]
+        sla, calendars = (
+            self._configuration.at(shop, document, placed.place, placed.event.broker_at)
+            for document in ("sla", "calendars")
+        )
+        terms = self._terms(metric, placed.place, self._priority, sla, calendars)
         if terms is None:
             return
         clock = Clock(metric, placed.place, complaint, placed.event, terms, self._priority, request)
+        clock.sla, clock.calendars = sla, calendars
         if metric == "transfer_response":
             there = [agent for at, agent in self._transfers if at == placed.place]
             clock.transferred_by = there[-1] if there else self._transfers[-1][1] if self._transfers else None
         self.clocks.append(clock)
         self._open_clocks[key] = clock
 
-    def _terms(self, metric: str, placed: Placed, priority: int, at: int | None = None) -> Terms | None:
-        """The terms by the configuration in force at ``at``, by default when the clock starts; None: no clock."""
-        shop = self._shop or placed.event.data["shop_id"]
-        broker_at = placed.event.broker_at if at is None else None
-        at = placed.place if at is None else at
-        sla = self._configuration.at(shop, "sla", at, broker_at)
+    def _terms(
+        self, metric: str, started_at: int, priority: int, sla: Version | None, calendars: Version | None
+    ) -> Terms | None:
+        """The terms of a clock by these versions; None: no clock."""
         document = (sla.body if sla is not None else None) or {}
-        target = self._target(document, metric, placed.place, priority)
+        target = self._target(document, metric, started_at, priority)
         if not target:
             return None
         calendar = None
-        if metric not in _ALWAYS:
-            calendars = self._configuration.at(shop, "calendars", at, broker_at)
-            if calendars is not None:
-                calendar = calendars.body["calendars"][document.get("calendar") or calendars.body["default"]]
+        if metric not in _ALWAYS and calendars is not None:
+            calendar = calendars.body["calendars"][document.get("calendar") or calendars.body["default"]]
         pausing = metric in document.get("pause_on_hold", _PAUSED)
         return Terms(float(target), calendar, pausing)
 
@@ -332,21 +339,29 @@ class Fold:
     def _retarget(self, clock: Clock, until: int) -> None:
         """Versions applied with ``reevaluate`` while the clock is open and not breached give it new terms."""
         shop = self._shop or clock.starter.data["shop_id"]
-        for instant in self._configuration.reevaluations(shop, clock.started_at, until):
-            holds = self._holds_until(clock, instant)
-            _, runs_on_at = reach(clock.terms.calendar, clock.started_at, clock.terms.target, holds)
-            if runs_on_at <= instant:
+        policies = self._configuration.reevaluations(shop, "sla", clock.started_at, until)
+        calendars = self._configuration.reevaluations(shop, "calendars", clock.started_at, until)
+        if clock.metric in _ALWAYS:
+            calendars = []
+        for instant in sorted({version.in_force_at for version in policies + calendars}):
+            if self._exceeds(clock, instant):
                 return
-            placed = Placed(clock.started_at, clock.starter, first=True)
-            terms = self._terms(clock.metric, placed, clock.priority, instant)
+            sla = next((version for version in policies if version.in_force_at == instant), clock.sla)
+            calendar = next((version for version in calendars if version.in_force_at == instant), clock.calendars)
+            terms = self._terms(clock.metric, clock.started_at, clock.priority, sla, calendar)
             if terms is None:
                 continue
-            clock.terms = terms
-            holds = self._holds_until(clock, instant)
-            due_at, runs_on_at = reach(terms.calendar, clock.started_at, terms.target, holds)
-            if runs_on_at <= instant:
+            clock.terms, clock.sla, clock.calendars = terms, sla, calendar
+            due_at, _ = reach(terms.calendar, clock.started_at, terms.target, self._holds_until(clock, instant))
+            clock.retargeted.append((instant, terms.target_s, due_at))
+            if self._exceeds(clock, instant):
                 clock.state, clock.due_at, clock.runs_on_at = "breached", due_at, instant
                 return
+
+    def _exceeds(self, clock: Clock, instant: int) -> bool:
+        """Breached by then: the counted time is above the target."""
+        holds = self._holds_until(clock, instant)
+        return counted(clock.terms.calendar, clock.started_at, instant, holds) > clock.terms.target
 
 
 def _matches(when: dict[str, Any], tier: str, channel: str | None, priority: int) -> bool:

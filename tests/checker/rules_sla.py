@@ -45,6 +45,35 @@ def _conversation(view: View, conversation: Conversation) -> Iterator[Violation]
     for folded in fold.clocks:
         if folded.key not in matched:
             yield from _missing(view, conversation, folded)
+        yield from _retargets(view, conversation, folded)
+
+
+def _retargets(view: View, conversation: Conversation, clock: Clock) -> Iterator[Violation]:
+    """Each version that an open clock took is told once. Late events may show later that a clock was open no longer."""
+    shop = conversation.shop_id or clock.starter.data["shop_id"]
+    instants = {
+        version.in_force_at
+        for document in ("sla", "calendars")
+        for version in view.configuration.reevaluations(shop, document, clock.started_at, view.settings.end_at)
+    }
+    if not instants:
+        return
+    told = [
+        event
+        for event in conversation.of(SLA, "sla.retargeted")
+        if (event.data["metric"], parse_time(event.data["started_at"])) == (clock.metric, clock.started_at)
+    ]
+    what = f"{clock.metric} of {conversation.subject} started {clock.started_at}"
+    # Complaints opened in one instant share their fields: what is told of one may be of the other.
+    most = len(instants) * max(1, sum(other.data["metric"] == "complaint_closure" for other in told))
+    if len({event.id for event in told}) != len(told) or len(told) > most:
+        yield Violation("6", "retargeted_twice", what, told[-1].where)
+    settled = view.settings.settled_at - view.settings.lateness
+    for instant, target_s, _ in clock.retargeted:
+        if not view.settings.caught_up or instant > settled or clock.starter.broker_at > settled:
+            continue
+        if not any(event.data["target_s"] == target_s and event.time >= instant for event in told):
+            yield Violation("6", "not_retargeted", f"{what} at {instant}", clock.starter.where)
 
 
 def _name(clock_id: str, event: Event) -> str:

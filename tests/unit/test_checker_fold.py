@@ -19,16 +19,16 @@ def clocks(world: World, subject: str = "c1", end: float = 3600) -> dict[tuple[s
     return {(clock.metric, (clock.started_at - T0) / SECOND): clock for clock in fold.clocks}
 
 
-def sla(world: World, **document: object) -> None:
+def sla(world: World, *, version: int = 2, at: float = -50, reevaluate: bool = False, **document: object) -> None:
     data = {
         "shop_id": SHOP,
-        "version": 2,
-        "effective_from": show(-50),
+        "version": version,
+        "effective_from": show(at),
         "document": "sla",
         "body": document,
-        "reevaluate": False,
+        "reevaluate": reevaluate,
     }
-    world.put("config.applied.v1", SHOP, data, -3000)
+    world.put("config.applied.v1", SHOP, data, min(at - 10, -3000))
 
 
 def test_an_answer_exactly_at_due_at_is_met_and_one_microsecond_later_is_a_breach() -> None:
@@ -142,3 +142,29 @@ def test_both_changes_of_the_clock_count_real_time() -> None:
     for day, hours in (("2026-03-29", 23), ("2026-10-25", 25)):
         start = parse_time(f"{day}T00:00:00+02:00") - 10 * 3600 * SECOND
         assert counted(berlin, start, start + 40 * 3600 * SECOND, []) == hours * 3600 * SECOND
+
+
+def test_an_open_clock_takes_a_version_that_was_applied_for_it_and_is_breached_at_once_where_that_is_over() -> None:
+    def policy(seconds: float) -> list[dict[str, object]]:
+        return [{"policy_id": "p", "targets": {"instant_reply": seconds}}]
+
+    for new, state, due in ((20, "breached", 30), (50, "met", 60), (31, "met", 41)):
+        world = World()
+        sla(world, policies=policy(30))
+        sla(world, version=3, at=39, reevaluate=True, policies=policy(new))
+        world.message("c1", "m1", 10)
+        world.wrote("c1", "bot", "b1", 40, kind="bot")
+        clock = clocks(world)["instant_reply", 10]
+        assert (clock.state, clock.due_at) == (state, T0 + due * SECOND)
+        assert clock.retargeted == [(T0 + 39 * SECOND, new, T0 + due * SECOND)]
+
+
+def test_a_version_that_was_not_applied_for_open_clocks_and_what_had_ended_by_then_are_left_alone() -> None:
+    for reevaluate, answered in ((False, 45), (True, 38)):
+        world = World()
+        sla(world, policies=[{"policy_id": "p", "targets": {"instant_reply": 30}}])
+        sla(world, version=3, at=39, reevaluate=reevaluate, policies=[{"policy_id": "p", "targets": {"instant_reply": 99}}])  # fmt: skip
+        world.message("c1", "m1", 10)
+        world.wrote("c1", "bot", "b1", answered, kind="bot")
+        clock = clocks(world)["instant_reply", 10]
+        assert (clock.terms.target_s, clock.retargeted) == (30, [])

@@ -83,7 +83,7 @@ ROWS = {
     "D25": "test_an_answer_beyond_the_grace_takes_the_breach_back",
     "D29": STORY,
     "D30": STORY,
-    "D33": "because: reevaluate is not here yet; open clocks keep their version",
+    "D33": "test_an_open_clock_takes_the_new_target_when_it_comes_into_force",
     "D36": "test_resolution_is_met_up_to_due_itself",
     "D37": "test_a_message_after_a_close_opens_anew_whatever_the_order_in_the_log",
 }

@@ -9,6 +9,7 @@ A shop may have a candidate policy in shadow. Then the same facts are folded a s
 on each clock are recorded (``shadow``); the live fold does not know of it.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Final
 
@@ -36,7 +37,7 @@ from deskline_sla.model import (
 from deskline_sla.policy import clock as clocks
 from deskline_sla.policy import order
 from deskline_sla.policy.fold import Fold, owner_at
-from deskline_sla.policy.tell import Now, name, settle, standing, warn, withdraw
+from deskline_sla.policy.tell import Now, name, retarget, settle, standing, warn, withdraw
 from deskline_sla.reading import READERS, TOPICS, hashed, outcome
 from deskline_sla.shadow import Decided, rows
 from deskline_sla.telling import output
@@ -46,6 +47,7 @@ _RECEIVED: Final = int(Kind.RECEIVED)
 _TOPIC_NUMBER: Final = {topic: number for number, topic in enumerate(TOPICS)}
 # An outcome follows its message closely; beyond this the conversation is folded anew, which is right in any case.
 _LOOK_BACK: Final = 32
+_LAST: Final = FOREVER - 1
 
 
 class SlaFolding:
@@ -130,8 +132,12 @@ class SlaFolding:
         fold = Fold(Walk() if start is None else side.walk, state.facts, state.ignored, state.shop, terms)
         fold.run(start or 0)
         say: list[Telling] = []
-        running = fold.open_clocks()
         horizon = watermark - self.lateness_us
+        fold.reevaluate(horizon)
+        running = fold.open_clocks()
+        for at, clock in fold.retargeted:
+            key = name(clock)
+            side.told[key] = retarget(side.told.get(key), clock, at, owner_at(fold.walk, at), say)
         if fold.walk is not side.walk:
             side.walk = fold.walk
             _compare_all(side, fold, running, horizon, say)
@@ -172,9 +178,22 @@ class SlaFolding:
             if clock.warn_at <= watermark:
                 _warn(side, clock, fold, watermark, say)
             wake = min(wake, clock.warn_at, clock.runs_on + self.lateness_us)
+            if not clock.over:
+                wake = min(wake, self._reevaluation(fold, clock))
         for clock in side.pending:
             wake = min(wake, clock.runs_on + self.lateness_us)
         return wake
+
+    def _reevaluation(self, fold: Fold, clock: Clock) -> int:
+        """When to bring the next version to this clock; of one that no version is known for, the last instant there is.
+
+        So each row with a clock that may take a version has a ``due``, a held one's, too: ``reevaluation`` finds them by it.
+        """
+        book, at = fold.book, fold.walk.reevaluated
+        for instant in book.reevaluated_at[bisect_right(book.reevaluated_at, at) :]:
+            if instant > clock.started_at and book.reevaluated(clock, instant) is not None:
+                return instant + self.lateness_us
+        return _LAST
 
 
 def _overdue_changes(subject: str, lane: int, state: State, live: Decided) -> list[Overdue]:
@@ -200,6 +219,7 @@ def _arrange(state: State, new: list[Fact], *, refold: bool) -> int | None:
     """Put new facts in their places: the first from which the fold goes on; None where it has to start anew."""
     facts = state.facts
     start = len(facts)
+    reevaluated = state.walk.reevaluated
     if len(new) > 1:
         new.sort(key=order.provisional)
     for number, fact in enumerate(new):
@@ -207,6 +227,8 @@ def _arrange(state: State, new: list[Fact], *, refold: bool) -> int | None:
             facts.extend(new[number:])
             state.orphans = order.arrange(facts)
             return None
+        # Behind all others, yet before a version that the open clocks took meanwhile.
+        refold = refold or order.key_of(fact)[0] < reevaluated
     return None if refold else start
 
 

@@ -8,6 +8,7 @@ The structs are encoded as arrays, without field names: a row is written with ev
 conversation, so its size is the service's main cost. New fields go to the end, with a default; an old row then reads on.
 """
 
+from collections.abc import Sequence
 from enum import Enum, IntEnum
 from typing import Final, NamedTuple, Protocol
 
@@ -156,6 +157,14 @@ class Terms(Struct, frozen=True):
     """From here on the calendar's holidays are not known."""
 
 
+class Retarget(NamedTuple):
+    """New terms for a clock that is open, and the instants whose policies and calendars these are (``Clock``)."""
+
+    terms: Terms
+    sla_at: int
+    hours_at: int
+
+
 class Case(NamedTuple):
     """What rows of the SLA document ask about."""
 
@@ -171,8 +180,15 @@ class TermsBook(Protocol):
     def find(self, shop: str, metric: Metric, case: Case, at: int, broker_at: int) -> Terms | None:
         """The terms of a clock of this metric that starts at ``at``; None where there is no target."""
 
-    def hours(self, shop: str, calendar: str, at: int, broker_at: int) -> Hours:
-        """The calendar of a clock that started at ``at``."""
+    def hours(self, clock: "Clock") -> Hours:
+        """The calendar of a clock that has one."""
+
+    @property
+    def reevaluated_at(self) -> Sequence[int]:
+        """When versions that open clocks take come into force, of all shops, in order."""
+
+    def reevaluated(self, clock: "Clock", at: int) -> "Retarget | None":
+        """What a clock that is open at ``at``, one of these instants, takes then; None: it keeps its version."""
 
 
 class Clock(Struct, array_like=True, gc=False):
@@ -224,6 +240,12 @@ class Clock(Struct, array_like=True, gc=False):
     end_offset: int = -1
     known_until: int = FOREVER
     """A due instant from here on is a guess: the calendar does not know its holidays."""
+    channel: str = ""
+    priority: int = 50
+    sla_at: int = 0
+    """The policies are those in force at this instant; 0: at the start."""
+    hours_at: int = 0
+    """The same of the calendar."""
 
 
 Name = int | str
@@ -252,6 +274,8 @@ class Told(Struct, array_like=True, gc=False):
     cancelled: int = 0
     retracted: int = 0
     known_until: int = FOREVER
+    retargeted: tuple[int, ...] = ()
+    """Instants at which it took a new version, as far as told."""
 
 
 class Walk(Struct, array_like=True):
@@ -292,6 +316,10 @@ class Walk(Struct, array_like=True):
     complaint_starts: dict[str, int] = field(default_factory=dict)
     priorities: dict[int, int] = field(default_factory=dict)
     """Request → priority of its last ``queued``."""
+    holds: list[tuple[int, int]] = field(default_factory=list)
+    """Place → place of its end; ``FOREVER`` while it lasts."""
+    reevaluated: int = 0
+    """Up to here open clocks have taken the versions that were applied for them, too."""
 
 
 class Shadow(Struct, array_like=True):
@@ -350,6 +378,7 @@ class Word(Enum):
     BREACHED = "sla.breached.v1"
     CANCELLED = "sla.cancelled.v1"
     RETRACTED = "sla.breach_retracted.v1"
+    RETARGETED = "sla.retargeted.v1"
 
 
 class Telling(NamedTuple):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from deskline.clock import SECOND, rfc3339
-from deskline.events.models import SlaBreached, SlaBreachRetracted, SlaCancelled, SlaMet, SlaWarning
+from deskline.events.models import SlaBreached, SlaBreachRetracted, SlaCancelled, SlaMet, SlaRetargeted, SlaWarning
 from deskline.events.wire import encode, new
 from deskline.ids import clock_id, event_id
 from deskline.records import SLA, Event, Output
@@ -35,12 +35,17 @@ def _retracted(telling: Telling, fields: dict[str, Any]) -> Any:
     return new(SlaBreachRetracted, reason=telling.reason.value, **fields)
 
 
+def _retargeted(_telling: Telling, fields: dict[str, Any]) -> Any:
+    return new(SlaRetargeted, **fields)
+
+
 _DATA: Final[dict[Word, Callable[[Telling, dict[str, Any]], Any]]] = {
     Word.WARNING: _warning,
     Word.MET: _met,
     Word.BREACHED: _breached,
     Word.CANCELLED: _cancelled,
     Word.RETRACTED: _retracted,
+    Word.RETARGETED: _retargeted,
 }
 
 

@@ -3,13 +3,14 @@
 What was chosen is remembered per document, by identity: a version never changes once it is in the book.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from deskline.calendars import ALWAYS, Hours
 from deskline.clock import SECOND
-from deskline.config.book import ConfigBook
+from deskline.config.book import ConfigBook, Versioned
 from deskline.config.documents import Calendar, CalendarsDocument, SlaDocument, SlaPolicies
-from deskline_sla.model import METRICS, Case, Clock, Metric, Telling, Terms, Word
+from deskline_sla.model import METRICS, Case, Clock, Metric, Retarget, Telling, Terms, Word
 from deskline_sla.policy.targets import ALWAYS_COUNTED, actions_on_breach, actions_on_warning, choose
 
 # Tier and channel come from outside and may be anything: beyond this the memory starts anew. A shop has tens.
@@ -30,9 +31,33 @@ class ConfiguredTerms:
         """choice and identities of the documents → (the documents, so that the identities stay theirs; the answer)"""
         self._hours: dict[int, tuple[Calendar, Hours]] = {}
 
+    @property
+    def reevaluated_at(self) -> Sequence[int]:
+        return self.book.reevaluated_at
+
     def find(self, shop: str, metric: Metric, case: Case, at: int, broker_at: int) -> Terms | None:
         sla = self.book.at(shop, "sla", at, broker_at)
         calendars = None if metric in ALWAYS_COUNTED else self.book.calendars(shop, at, broker_at)
+        return self._find(sla, calendars, metric, case)
+
+    def reevaluated(self, clock: Clock, at: int) -> Retarget | None:
+        """Policies and calendars are taken one by one: a version that was not applied for open clocks stays away from them."""
+        metric = Metric(clock.metric)
+        sla_at, hours_at = clock.sla_at, clock.hours_at
+        if self.book.reevaluations(clock.shop, "sla", at - 1, at):
+            sla_at = at
+        if metric not in ALWAYS_COUNTED and self.book.reevaluations(clock.shop, "calendars", at - 1, at):
+            hours_at = at
+        if at not in {sla_at, hours_at}:
+            return None
+        sla = self.book.at(clock.shop, "sla", *_moment(clock, sla_at))
+        calendars = None
+        if metric not in ALWAYS_COUNTED:
+            calendars = self.book.calendars(clock.shop, *_moment(clock, hours_at))
+        terms = self._find(sla, calendars, metric, Case(clock.tier, clock.channel, clock.priority))
+        return None if terms is None else Retarget(terms, sla_at, hours_at)
+
+    def _find(self, sla: Versioned, calendars: CalendarsDocument | None, metric: Metric, case: Case) -> Terms | None:
         key = (metric, case, id(sla), id(calendars))
         known = self._terms.get(key)
         if known is None:
@@ -45,8 +70,8 @@ class ConfiguredTerms:
             known = self._terms[key] = (sla, calendars, terms)
         return known[2]
 
-    def hours(self, shop: str, calendar: str, at: int, broker_at: int) -> Hours:
-        return self._compiled(self.book.calendars(shop, at, broker_at), calendar)
+    def hours(self, clock: Clock) -> Hours:
+        return self._compiled(self.book.calendars(clock.shop, *_moment(clock, clock.hours_at)), clock.calendar)
 
     def has_candidate(self, shop: str, at: int, broker_at: int) -> bool:
         """Whether the policy in force at ``at`` has one beside it in shadow."""
@@ -59,7 +84,7 @@ class ConfiguredTerms:
         about = telling.about
         if not isinstance(about, Clock):
             return telling
-        document = self.book.sla(about.shop, about.started_at, about.broker_at)
+        document = self.book.sla(about.shop, *_moment(about, about.sla_at))
         if telling.word is Word.WARNING:
             actions = actions_on_warning(document, about.policy_id, telling.threshold)
         elif telling.word is Word.BREACHED:
@@ -106,3 +131,8 @@ class ConfiguredTerms:
         if known is None:
             known = self._hours[id(calendar)] = (calendar, Hours.of(calendar))
         return known[1]
+
+
+def _moment(clock: Clock, at: int) -> tuple[int, int | None]:
+    """Instant and broker timestamp by which a version is looked up: those of the start, or of a version taken later."""
+    return (at, None) if at else (clock.started_at, clock.broker_at)

@@ -116,6 +116,8 @@ class ConfigBook:
         self.refused: list[Refused] = []
         self.candidates: set[DocumentKind] = set()
         """Kinds of which some version has a candidate in shadow: of others, nobody need ask."""
+        self.reevaluated_at: list[int] = []
+        """When versions of policies or calendars that were applied with ``reevaluate`` come into force, of all shops, in order."""
         self.generation = 0
         """Grows with every version admitted: caches built on the book are stale when it has changed."""
 
@@ -198,6 +200,8 @@ class ConfigBook:
         timeline.insert(versioned)
         if reevaluate:
             timeline.reevaluating.add(version)
+            if kind in {"sla", "calendars"} and in_force_at not in self.reevaluated_at:
+                insort(self.reevaluated_at, in_force_at)
         insort(self._changes, in_force_at)
         if kind == "agents":
             insort(self._agent_changes, in_force_at)

@@ -9,6 +9,9 @@ Counted time is the calendar's open time since the start, less the time held. A 
     held       resume    running    due and running-on instants are those of the rest
     running    finish    ended      met or cancelled; breached where counted time exceeds the target
     held       finish    ended      the same, with the time counted before the hold
+    running    retarget  running    counted anew from the start, by the new calendar towards the new target
+    held       retarget  held       the same, as far as the hold
+    any        retarget  over       where the new target is exceeded by now: breached at once, with the due instant it then had
     over       any       over       nothing more is told of a breached clock; ``finish`` ends it as breached
     ended      –         –          a bug: raises
 
@@ -16,8 +19,10 @@ Counted time is the calendar's open time since the start, less the time held. A 
 the two differ where the target is used up at closing time or where a hold begins.
 """
 
+from collections.abc import Sequence
+
 from deskline.calendars import Hours
-from deskline_sla.model import FOREVER, Clock, End, Reason
+from deskline_sla.model import FOREVER, Clock, End, Reason, Retarget
 
 
 def begin(clock: Clock, hours: Hours, *, held: bool) -> None:
@@ -50,6 +55,48 @@ def resume(clock: Clock, at: int, hours: Hours) -> None:
     if clock.over or clock.since >= 0:
         return
     _run(clock, at, hours)
+
+
+def exceeded(clock: Clock, at: int, hours: Hours) -> bool:
+    """Whether counted time exceeds the target at ``at``."""
+    return clock.over or (clock.since >= 0 and clock.spent + hours.elapsed(clock.since, at) > clock.target_us)
+
+
+def retarget(clock: Clock, at: int, new: Retarget, holds: Sequence[tuple[int, int]]) -> None:
+    """Take new terms at ``at``. ``holds``: those of the conversation up to there, the one that lasts included."""
+    _must_be_open(clock)
+    terms = new.terms
+    clock.policy_id, clock.version = terms.policy_id, terms.version
+    clock.sla_at, clock.hours_at = new.sla_at, new.hours_at
+    clock.target_us, clock.target_s = terms.target_us, terms.target_s
+    clock.calendar, clock.known_until, clock.pausable = terms.calendar, terms.known_until, terms.pausable
+    clock.thresholds, clock.warned, clock.warn_at = terms.thresholds, 0, FOREVER
+    clock.spent = clock.due = 0
+    clock.runs_on = FOREVER
+    since = clock.started_at
+    for begin_at, end_at in holds if terms.pausable else ():
+        if end_at > since:
+            _count(clock, since, min(begin_at, at), terms.hours)
+            since = max(since, end_at)
+    if since <= at:
+        _count(clock, since, at, terms.hours)
+    if clock.spent > clock.target_us:
+        clock.over = True
+        clock.runs_on = at
+        return
+    if since > at:
+        clock.since = -1
+        _arm_warning(clock, terms.hours)
+    else:
+        _run(clock, at, terms.hours)
+
+
+def _count(clock: Clock, since: int, until: int, hours: Hours) -> None:
+    """Add up what counts between the two, and note where the target is reached."""
+    counted = hours.elapsed(since, until)
+    if not clock.due and clock.spent + counted >= clock.target_us:
+        clock.due = hours.add(since, clock.target_us - clock.spent)
+    clock.spent += counted
 
 
 def finish(clock: Clock, at: int, hours: Hours, end: End, reason: Reason | None = None) -> None:

@@ -20,8 +20,24 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from msgspec import structs
+
 from deskline.calendars import ALWAYS, Hours
-from deskline_sla.model import Case, Cause, Clock, End, Fact, Ignored, Kind, Metric, Reason, Release, TermsBook, Walk
+from deskline_sla.model import (
+    FOREVER,
+    Case,
+    Cause,
+    Clock,
+    End,
+    Fact,
+    Ignored,
+    Kind,
+    Metric,
+    Reason,
+    Release,
+    TermsBook,
+    Walk,
+)
 from deskline_sla.policy import clock as clocks
 
 # Plain integers: enum members cost a look-up each time, and this is the innermost loop.
@@ -34,9 +50,11 @@ _TIER: Final = "regular"
 
 
 class Fold:
-    """One pass over facts. ``ended`` collects the clocks that ended in it, in that order."""
+    """One pass over facts. ``ended`` collects the clocks that ended in it, in that order; ``retargeted`` those that took a new
+    version: (the instant, the clock as it stood then).
+    """
 
-    __slots__ = ("book", "ended", "facts", "ignored", "index", "shop", "walk")
+    __slots__ = ("book", "ended", "facts", "ignored", "index", "retargeted", "shop", "walk")
 
     def __init__(self, walk: Walk, facts: Sequence[Fact], ignored: dict[int, int], shop: str, book: TermsBook) -> None:
         self.walk = walk
@@ -45,21 +63,43 @@ class Fold:
         self.shop = shop
         self.book = book
         self.ended: list[Clock] = []
+        self.retargeted: list[tuple[int, Clock]] = []
         self.index = 0
 
     def run(self, start: int) -> None:
         """Take the facts from ``start`` on."""
         walk, facts = self.walk, self.facts
+        instants = self.book.reevaluated_at
+        upcoming = _after(instants, walk.reevaluated)
         for index in range(start, len(facts)):
             fact = facts[index]
             self.index = index
-            walk.place = fact.key[0] if fact.key else fact.at
+            place = fact.key[0] if fact.key else fact.at
+            if upcoming <= place:
+                self.reevaluate(place)
+                upcoming = _after(instants, place)
+            walk.place = place
             STEPS[fact.kind](self, walk, fact)
 
+    def reevaluate(self, until: int) -> None:
+        """Bring the versions that were applied for open clocks, too, to them, as far as they are in force at ``until``.
+
+        A version stands before the facts of its instant: what starts there starts under it already.
+        """
+        walk, instants = self.walk, self.book.reevaluated_at
+        for instant in instants[bisect_right(instants, walk.reevaluated) : bisect_right(instants, until)]:
+            walk.reevaluated = instant
+            for clock in self.open_clocks():
+                if clock.started_at >= instant or clocks.exceeded(clock, instant, self.hours(clock)):
+                    continue
+                new = self.book.reevaluated(clock, instant)
+                if new is not None:
+                    clocks.retarget(clock, instant, new, walk.holds)
+                    shown = structs.replace(clock, due=clocks.due_at(clock, instant, new.terms.hours))
+                    self.retargeted.append((instant, shown))
+
     def hours(self, clock: Clock) -> Hours:
-        if not clock.calendar:
-            return ALWAYS
-        return self.book.hours(clock.shop, clock.calendar, clock.started_at, clock.broker_at)
+        return self.book.hours(clock) if clock.calendar else ALWAYS
 
     # --- starting and ending clocks -----------------------------------------------------------------------------
 
@@ -83,6 +123,7 @@ class Fold:
             terms.calendar, terms.pausable, terms.thresholds, fact.topic, fact.offset, fact.broker_at,
         )  # fmt: skip
         clock.known_until = terms.known_until
+        clock.channel, clock.priority = case.channel, case.priority
         clocks.begin(clock, terms.hours, held=walk.held and terms.pausable)
         if metric == _COMPLAINT:
             walk.complaints[complaint] = clock
@@ -137,6 +178,12 @@ def owner_at(walk: Walk, instant: int) -> str:
     """The owner at an instant that the walk has passed; empty: nobody."""
     index = bisect_right(walk.owners, instant, key=_place)
     return walk.owners[index - 1][1] if index else ""
+
+
+def _after(instants: Sequence[int], at: int) -> int:
+    """The first of them that is later; ``FOREVER`` without one."""
+    index = bisect_right(instants, at)
+    return instants[index] if index < len(instants) else FOREVER
 
 
 def _place(entry: tuple[int, str]) -> int:
@@ -304,6 +351,7 @@ def _held(fold: Fold, walk: Walk, _fact: Fact) -> None:
     if walk.held:
         return
     walk.held = True
+    walk.holds.append((walk.place, FOREVER))
     for clock in fold.open_clocks():
         if clock.pausable:
             clocks.pause(clock, walk.place, fold.hours(clock))
@@ -313,6 +361,7 @@ def _resumed(fold: Fold, walk: Walk, _fact: Fact) -> None:
     if not walk.held:
         return
     walk.held = False
+    walk.holds[-1] = (walk.holds[-1][0], walk.place)
     for clock in fold.open_clocks():
         if clock.pausable:
             clocks.resume(clock, walk.place, fold.hours(clock))

@@ -17,6 +17,8 @@ out to be past its target is not withdrawn first: the breach follows as soon as 
 from enum import IntEnum
 from typing import Final
 
+from msgspec import structs
+
 from deskline_sla.model import Clock, End, Name, Reason, Telling, Told, Word
 from deskline_sla.policy import clock as clocks
 
@@ -123,6 +125,17 @@ def warn(told: Told | None, clock: Clock, due: int, owner: str, say: list[Tellin
     return told
 
 
+def retarget(told: Told | None, clock: Clock, at: int, owner: str, say: list[Telling]) -> Told:
+    """Say, once, that an open clock took a new version at ``at``. ``clock``: as it stood then."""
+    if told is None:
+        told = _fresh(clock)
+    elif at in told.retargeted:
+        return told
+    told.retargeted = (*told.retargeted, at)
+    say.append(Telling(Word.RETARGETED, clock, len(told.retargeted), clock.due, owner))
+    return told
+
+
 def _tell(told: Told, clock: Clock, now: Now, met_at: int, agent: str) -> Telling:
     told.shop, told.tier, told.policy_id, told.version = clock.shop, clock.tier, clock.policy_id, clock.version
     told.target_s, told.calendar, told.known_until = clock.target_s, clock.calendar, clock.known_until
@@ -141,11 +154,13 @@ def _tell(told: Told, clock: Clock, now: Now, met_at: int, agent: str) -> Tellin
 def take_back(told: Told, act: Act) -> Telling:
     """Retract the breach that stands told, or say that nothing stands any more."""
     told.end = End.OPEN
+    # As it was told: what follows in this unit may say something else of the same clock.
+    about = structs.replace(told)
     if act is Act.RETRACT:
         told.retracted += 1
-        return Telling(Word.RETRACTED, told, told.retracted, told.due, told.agent, Reason.LATE_EVENT)
+        return Telling(Word.RETRACTED, about, told.retracted, told.due, told.agent, Reason.LATE_EVENT)
     told.cancelled += 1
-    return Telling(Word.CANCELLED, told, told.cancelled, told.due, told.agent, Reason.LATE_EVENT)
+    return Telling(Word.CANCELLED, about, told.cancelled, told.due, told.agent, Reason.LATE_EVENT)
 
 
 def _fresh(clock: Clock) -> Told:
