@@ -14,7 +14,7 @@ from deskline.metrics import EngineMetrics
 from deskline.postgres import Connection
 from deskline.records import CONVERSATIONS, REPLIES, Output
 from deskline.settings import ServiceSettings
-from deskline.work import Tx, Work
+from deskline.work import Ripe, Tx, Work
 
 
 class Echo:
@@ -44,7 +44,7 @@ class Echo:
         self.ended = time.perf_counter()
 
     async def due(
-        self, connection: Connection, watermarks: Mapping[int, int], limit: int
+        self, connection: Connection, ripe: Mapping[int, Ripe], limit: int
     ) -> tuple[Mapping[str, int], Mapping[int, int]]:
         return {}, {}
 

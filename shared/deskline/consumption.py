@@ -52,7 +52,7 @@ from deskline.postgres import TRANSIENT, Connection, connect, is_transient
 from deskline.records import Decoded, Event, Output, Record
 from deskline.settings import ServiceSettings
 from deskline.tasks import end_all
-from deskline.work import Consumer, Work
+from deskline.work import Consumer, Ripe, Work
 
 log = structlog.get_logger(__name__)
 
@@ -185,7 +185,7 @@ class Engine:
             and self._acquired == self._generation
             and not self.outbox.waiting
             and not self._poked
-            and all(lane.caught_up and not self._is_due(lane) for lane in self.lanes.values())
+            and all(lane.caught_up and not lane.is_due for lane in self.lanes.values())
         )
 
     def timer_overdue_s(self, now: int) -> float:
@@ -292,7 +292,9 @@ class Engine:
 
     async def _refresh_dues(self, connection: Connection) -> None:
         if self.lanes:
-            _, earliest = await self.consumer.due(connection, {lane.partition: -1 for lane in self.lanes.values()}, 0)
+            _, earliest = await self.consumer.due(
+                connection, {lane.partition: Ripe(-1) for lane in self.lanes.values()}, 0
+            )
             for lane in self.lanes.values():
                 lane.next_due = earliest.get(lane.partition)
 
@@ -366,7 +368,7 @@ class Engine:
         loop = asyncio.get_running_loop()
         waiting = sum(lane.waiting for lane in self.lanes.values() if lane.settle is None and lane.blocked is None)
         deadline = loop.time() + _IDLE_S
-        if waiting or self._poked or self._looking or any(self._is_due(lane) for lane in self.lanes.values()):
+        if waiting or self._poked or self._looking or any(lane.is_due for lane in self.lanes.values()):
             deadline = self._last_unit_at + self.settings.unit_interval_ms / 1000
             if waiting >= self.settings.max_unit_records // 4:
                 deadline = 0.0
@@ -540,16 +542,13 @@ class Engine:
 
     # --- timers ------------------------------------------------------------------------------------------------------
 
-    def _is_due(self, lane: Lane) -> bool:
-        return lane.blocked is None and lane.next_due is not None and lane.next_due <= lane.watermark
-
     def _arm(self, lane: Lane | None, instant: int) -> None:
         if lane is not None and (lane.next_due is None or instant < lane.next_due):
             lane.next_due = instant
             self._ends_wake.set()
 
     async def _fire(self) -> None:
-        ripe = {lane.partition: lane.watermark for lane in self.lanes.values() if self._is_due(lane)}
+        ripe = {lane.partition: lane.ripe() for lane in self.lanes.values() if lane.is_due}
         if not ripe:
             return
         connection = await self._connected()
@@ -619,7 +618,7 @@ class Engine:
                 self._intake.block(lane, why)
             lane.heard(topic, asked_at, end)
         self._metrics.observe_lanes(self.consumer.name, self.lanes.values())
-        if any(self._is_due(lane) for lane in self.lanes.values()):
+        if any(lane.is_due for lane in self.lanes.values()):
             self._wake.set()
 
     # --- housekeeping ------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from deskline.config.book import ConfigBook
 from deskline.postgres import Connection
 from deskline.records import Event, Output
 from deskline.state_store import StateStore, due_conversations
-from deskline.work import Tx, Work
+from deskline.work import Ripe, Tx, Work
 
 S = TypeVar("S")
 
@@ -168,9 +168,9 @@ class ConversationConsumer(Generic[S]):
         return Context(work.now, work.watermarks.get(lane, 0), self.config, positions, lane, ahead, effect, gathered)
 
     async def due(
-        self, connection: Connection, watermarks: Mapping[int, int], limit: int
+        self, connection: Connection, ripe: Mapping[int, Ripe], limit: int
     ) -> tuple[Mapping[str, int], Mapping[int, int]]:
-        return await due_conversations(connection, watermarks, limit)
+        return await due_conversations(connection, ripe, limit)
 
     def committed(self) -> None:
         self._states.committed()

@@ -8,8 +8,14 @@ while the lane is owned, and stands still while the broker cannot be asked, beca
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
+from deskline.clock import SECOND
 from deskline.records import Decoded, Record
+from deskline.work import Ripe
+
+# A timer that is due for longer than this belongs to a backlog: nobody who is caught up leaves one that long.
+_OVERDUE_AFTER: Final = SECOND
 
 
 @dataclass(slots=True)
@@ -23,6 +29,8 @@ class Lane:
     positions: dict[str, int] = field(default_factory=dict)
     next_due: int | None = None
     """A lower bound of the lane's earliest timer, µs."""
+    overdue_upto: int = -1
+    """Up to here timers were left over when the lane was last found behind, µs; stands still until they are told."""
     blocked: str | None = None
     """Why this lane has stopped for good (an offset gap, a rewritten topic); paged, never jumped over."""
     pending: dict[str, deque[tuple[Record, Decoded]]] = field(default_factory=dict)
@@ -74,6 +82,22 @@ class Lane:
     def _mark(self, topic: str, asked_at: int) -> None:
         if self.positions[topic] >= self.ends[topic][1] and asked_at > self.marks.get(topic, 0):
             self.marks[topic] = asked_at
+
+    @property
+    def is_due(self) -> bool:
+        """Its earliest timer may fire."""
+        return self.blocked is None and self.next_due is not None and self.next_due <= self.watermark
+
+    def ripe(self) -> Ripe:
+        """How far timers may fire now, and which of them are a backlog.
+
+        The border stands while anything below it is left: what becomes due meanwhile stays new however long the backlog
+        takes, and never has to queue behind it.
+        """
+        watermark = self.watermark
+        if self.next_due is None or self.next_due > self.overdue_upto:
+            self.overdue_upto = watermark - _OVERDUE_AFTER
+        return Ripe(watermark, self.overdue_upto)
 
     @property
     def caught_up(self) -> bool:

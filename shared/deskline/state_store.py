@@ -6,11 +6,12 @@ they were read. A unit that does not commit leaves its states changed in memory,
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
 from deskline.postgres import Connection
+from deskline.work import Ripe
 
 S = TypeVar("S")
 
@@ -24,11 +25,11 @@ SELECT * FROM unnest($1::integer[], $2::text[], $3::bigint[], $4::bytea[])
 ON CONFLICT (lane, subject) DO UPDATE SET due = excluded.due, body = excluded.body
 """
 _DUE = """
-SELECT found.lane, found.subject FROM unnest($1::integer[], $2::bigint[]) AS ripe (lane, watermark)
+SELECT found.lane, found.subject FROM unnest($1::integer[], $2::bigint[], $3::bigint[]) AS ripe (lane, above, upto)
 CROSS JOIN LATERAL (
     SELECT lane, subject, due FROM conversations
-    WHERE conversations.lane = ripe.lane AND due <= ripe.watermark ORDER BY due LIMIT $3
-) AS found ORDER BY found.due LIMIT $3
+    WHERE conversations.lane = ripe.lane AND due > ripe.above AND due <= ripe.upto ORDER BY due LIMIT $4
+) AS found ORDER BY found.due LIMIT $4
 """
 _NEXT = """
 SELECT ripe.lane, next.due FROM unnest($1::integer[]) AS ripe (lane)
@@ -37,6 +38,8 @@ CROSS JOIN LATERAL (
     ORDER BY due LIMIT 1
 ) AS next
 """
+
+_BEGINNING: Final = -(2**63)
 
 
 class StateStore(Generic[S]):
@@ -105,13 +108,23 @@ class StateStore(Generic[S]):
 
 
 async def due_conversations(
-    connection: Connection, watermarks: Mapping[int, int], limit: int
+    connection: Connection, ripe: Mapping[int, Ripe], limit: int
 ) -> tuple[dict[str, int], dict[int, int]]:
-    """(subject → lane of due rows, earliest first, at most ``limit``; lane → earliest ``due`` among the others)."""
-    lanes = list(watermarks)
+    """(subject → lane of due rows, at most ``limit``; lane → earliest ``due`` among the others).
+
+    New ones first, then overdue ones, each in the order of their ``due``; both have half of ``limit`` to themselves, and
+    what one does not need is the other's.
+    """
+    lanes = list(ripe)
     due: dict[str, int] = {}
     if limit:
-        rows = await connection.fetch(_DUE, lanes, [watermarks[lane] for lane in lanes], limit)
+        borders = [min(one.overdue_upto, one.watermark) for one in ripe.values()]
+        watermarks = [one.watermark for one in ripe.values()]
+        new = await connection.fetch(_DUE, lanes, borders, watermarks, limit)
+        overdue = await connection.fetch(
+            _DUE, lanes, [_BEGINNING] * len(lanes), borders, limit - min(len(new), limit // 2)
+        )
+        rows = [*new[: limit - len(overdue)], *overdue]
         due = {row["subject"]: row["lane"] for row in rows}
     remaining = await connection.fetch(_NEXT, lanes, list(due))
     return due, {row["lane"]: row["due"] for row in remaining}

@@ -9,7 +9,7 @@ found and written to the dead letters (``failed``).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from deskline.records import Decoded, Event, Output, Record
 
@@ -42,6 +42,15 @@ class Work:
     """Where an event of this unit had to be settled: what is held of its topic and lane, this unit's included."""
 
 
+class Ripe(NamedTuple):
+    """How far the timers of a lane may fire, and from where on they are new."""
+
+    watermark: int
+    """Timers due up to here may fire, µs."""
+    overdue_upto: int = -1
+    """Those due up to here have been left over from a stop: they and the newer ones each get a share of a unit."""
+
+
 class Tx(Protocol):
     """The open transaction of a unit of work."""
 
@@ -72,10 +81,11 @@ class Consumer(Protocol):
     async def process(self, tx: Tx, work: Work) -> None: ...
 
     async def due(
-        self, connection: "asyncpg.Connection[asyncpg.Record]", watermarks: Mapping[int, int], limit: int
+        self, connection: "asyncpg.Connection[asyncpg.Record]", ripe: Mapping[int, Ripe], limit: int
     ) -> tuple[Mapping[str, int], Mapping[int, int]]:
-        """Timers to fire: (subject → lane for rows with ``due`` ≤ the lane's watermark, at most ``limit``, earliest
-        first; lane → earliest ``due`` that remains, for lanes that have one).
+        """Timers to fire: (subject → lane for rows with ``due`` ≤ the lane's watermark, at most ``limit``, of which the
+        overdue and the new ones have a half each where both need it, each earliest first; lane → earliest ``due`` that
+        remains, for lanes that have one).
         """
 
     def committed(self) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from deskline import state_store
 from deskline.migrate import migrate
+from deskline.work import Ripe
 
 pytestmark = pytest.mark.kafka
 
@@ -36,7 +37,10 @@ async def plan(connection, query, *arguments):
 
 @pytest.mark.parametrize(
     ("query", "arguments"),
-    [(state_store._DUE, (LANES, [NOW] * 4, 500)), (state_store._NEXT, (LANES, [f"c-{n}" for n in range(1, 101)]))],
+    [
+        (state_store._DUE, (LANES, [-1] * 4, [NOW] * 4, 500)),
+        (state_store._NEXT, (LANES, [f"c-{n}" for n in range(1, 101)])),
+    ],
     ids=["due", "next"],
 )
 async def test_what_is_due_is_found_by_the_index_and_nothing_is_scanned(clocks, query, arguments):
@@ -46,6 +50,25 @@ async def test_what_is_due_is_found_by_the_index_and_nothing_is_scanned(clocks, 
 
 
 async def test_what_is_due_comes_in_due_order_over_all_lanes_and_no_more_than_asked_for(clocks):
-    due, following = await state_store.due_conversations(clocks, dict.fromkeys(LANES, NOW), 10)
+    due, following = await state_store.due_conversations(clocks, dict.fromkeys(LANES, Ripe(NOW)), 10)
     assert list(due) == [f"c-{n}" for n in range(1, 11)]
     assert following == {lane: next(n for n in range(11, 15) if n % 4 == lane) for lane in LANES}
+
+
+async def test_overdue_and_new_ones_have_half_a_unit_each_and_what_one_leaves_is_the_others(clocks):
+    """c-1 to c-100 are due; those up to 60 have been left over."""
+
+    async def taken(border, limit):
+        due, _ = await state_store.due_conversations(clocks, dict.fromkeys(LANES, Ripe(NOW, border)), limit)
+        return [int(subject[2:]) for subject in due]
+
+    assert await taken(60, 20) == [*range(61, 71), *range(1, 11)]
+    assert await taken(60, 90) == [*range(61, 101), *range(1, 51)]
+    assert await taken(5, 20) == [*range(6, 21), *range(1, 6)]
+    assert await taken(95, 20) == [*range(96, 101), *range(1, 16)]
+    assert await taken(NOW + 1, 20) == [*range(1, 21)]
+
+
+async def test_what_remains_is_found_behind_what_was_taken_on_both_sides_of_the_border(clocks):
+    _, following = await state_store.due_conversations(clocks, dict.fromkeys(LANES, Ripe(NOW, 60)), 20)
+    assert min(following.values()) == 11

@@ -289,6 +289,37 @@ async def test_a_timer_fires_within_fifty_milliseconds_of_its_watermark(bench: B
     assert late_ms[len(late_ms) // 2] < 50
 
 
+async def test_timers_left_over_from_a_stop_fire_in_their_order_and_new_ones_do_not_queue_behind_them(
+    bench: Bench, eventually: Any
+) -> None:
+    count = 30_000
+    connection = await asyncpg.connect(bench.dsn, server_settings={"search_path": "autoreply"})
+
+    async def put(rows: list[tuple[str, int]]) -> None:
+        records = [
+            (n % PARTITIONS, subject, due, msgspec.msgpack.encode(Counted(seen=[], timer=due)))
+            for n, (subject, due) in enumerate(rows)
+        ]
+        await connection.copy_records_to_table(
+            "conversations", records=records, columns=("lane", "subject", "due", "body")
+        )
+
+    now = now_us()
+    await put([(f"old-{n}", now - (count - n + 60) * SECOND) for n in range(count)])
+    folding = Counting()
+    async with bench.running(folding):
+        await eventually(lambda: folding.fired, "the first of them")
+        await put([(f"new-{n}", now_us()) for n in range(50)])
+        await eventually(lambda: len(folding.fired) >= count + 50, "all timers")
+    await connection.close()
+    fired = [subject for subject, _, _ in folding.fired]
+    assert len(set(fired)) == len(fired) == count + 50
+    old = [due for subject, due, _ in folding.fired if subject.startswith("old")]
+    assert old == sorted(old)
+    last_new = max(place for place, subject in enumerate(fired) if subject.startswith("new"))
+    assert last_new < count - 5_000, "the new ones had to wait for the backlog"
+
+
 async def test_what_a_crash_left_in_the_outbox_is_published_before_anything_newer(
     bench: Bench, eventually: Any
 ) -> None:

@@ -8,7 +8,7 @@ from deskline.clock import DAY
 from deskline.errors import FatalError, StaleError
 from deskline.postgres import is_transient
 from deskline.records import ALL_TOPICS, DEAD_LETTERS, Invalid, Output, Record
-from deskline.work import Tx, Work
+from deskline.work import Ripe, Tx, Work
 from deskline_archive.metrics import Metrics
 from deskline_archive.model import Outcome
 from deskline_archive.policy import describe
@@ -70,7 +70,7 @@ class Archive:
     async def due(
         self,
         connection: "asyncpg.Connection[asyncpg.Record]",  # noqa: ARG002 - the archive has no timers
-        watermarks: Mapping[int, int],  # noqa: ARG002
+        ripe: Mapping[int, Ripe],  # noqa: ARG002
         limit: int,  # noqa: ARG002
     ) -> tuple[Mapping[str, int], Mapping[int, int]]:
         return {}, {}

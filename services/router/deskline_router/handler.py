@@ -12,7 +12,7 @@ from deskline.config.book import ConfigBook
 from deskline.postgres import Connection
 from deskline.records import CONVERSATIONS, REPLIES, SLA, Event
 from deskline.state_store import StateStore, due_conversations
-from deskline.work import Tx, Work
+from deskline.work import Ripe, Tx, Work
 from deskline_router.catalog import BookCatalog
 from deskline_router.feed import STALE_AFTER, AgentFeed, Taken
 from deskline_router.metrics import Metrics
@@ -245,10 +245,11 @@ class Router:
     # --- timers -------------------------------------------------------------------------------------------------
 
     async def due(
-        self, connection: Connection, watermarks: Mapping[int, int], limit: int
+        self, connection: Connection, ripe: Mapping[int, Ripe], limit: int
     ) -> tuple[Mapping[str, int], Mapping[int, int]]:
         """Patience of messages, offers and steps of requests, grace of agents who are offline."""
-        found, remaining = await due_conversations(connection, watermarks, limit)
+        watermarks = {lane: one.watermark for lane, one in ripe.items()}
+        found, remaining = await due_conversations(connection, ripe, limit)
         more, later = await self._store.due(connection, watermarks, limit)
         if self._version < 0:
             await self._read(connection, await self._store.look(connection))
