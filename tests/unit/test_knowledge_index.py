@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from deskline.config.knowledge_document import Entry, Knowledge, merged
 from deskline.config.rules_document import RulesDocument, inherited
 from deskline_autoreply.knowledge.calibration import NEVER, Judged, threshold
-from deskline_autoreply.knowledge.index import Context, KnowledgeIndex
+from deskline_autoreply.knowledge.index import FAINT, HOPELESS, Context, KnowledgeIndex
 from deskline_autoreply.knowledge.lexicon import Lexicon
 from deskline_autoreply.knowledge.ranking import shipped
 from deskline_autoreply.knowledge.vectors import Encoder
@@ -116,6 +116,30 @@ def test_an_entry_answers_only_on_its_days(index, day, found) -> None:
     answer = index.answer("双十一有什么活动", at(day))
     assert (answer.sure is not None and answer.sure.entry_id == "eleven") is found
     assert found or all(near.entry_id != "eleven" for near in answer.near)
+
+
+def test_an_answer_that_is_remembered_does_not_outlive_its_entry(index) -> None:
+    """The same text again and again, over both ends of an entry's days."""
+    question = "双十一有什么优惠活动"
+    days = ["2026-10-31T23:59", "2026-11-01T00:00", "2026-11-11T23:59", "2026-11-12T00:00"]
+    for day in [*days, *reversed(days), *days]:
+        near = [one.entry_id for one in index.answer(question, at(day)).near]
+        assert ("eleven" in near) is ("2026-11-01" <= day < "2026-11-12"), day
+        assert index.answer(question, at(day)) == KnowledgeIndex.of(BASE).answer(question, at(day))
+
+
+def test_whoever_waits_already_is_answered_only_where_much_is_shared(index, monkeypatch) -> None:
+    """What is not looked at costs no vector."""
+    asked: list[str] = []
+    vector = index._encoder.text
+    monkeypatch.setattr(index._encoder, "text", lambda text: (asked.append(text), vector(text))[1])
+    faint, close = "我想问一下昨天你们店里的那件衣服要是退", "请问怎么退货呢"
+    assert HOPELESS < index._retriever.evidence(words_of(faint)) < FAINT < index._retriever.evidence(words_of(close))
+    assert index.answer(faint, NOW, waiting=True) == (None, (), "")
+    assert asked == []
+    assert index.answer(faint, NOW).near
+    assert index.answer(close, NOW, waiting=True) == index.answer(close, NOW)
+    assert asked == [faint, close, close]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ conversation records, so ``positions[routing.v1]`` is how far routing.v1 had bee
 from __future__ import annotations
 
 import asyncio
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import msgspec
@@ -226,8 +225,8 @@ class Autoreply:
         time = max(context.now, event.at)
         return [_Telling(subject, event, common, time, time).flagged(found, "outbound", 1)]
 
-    def _asking(self, event: Event, history: History, rules: Compiled) -> Callable[[], Answer]:
-        """Asks the knowledge base at most once, and only if somebody wants to know."""
+    def _asking(self, event: Event, history: History, rules: Compiled) -> Callable[[bool], Answer]:
+        """Asks the knowledge base only if somebody wants to know."""
         index = self._versions.knowledge(rules.document)
         if index is None:
             return NOTHING_KNOWN
@@ -235,7 +234,7 @@ class Autoreply:
         item, _ = facts.in_mind(history, event.at, window)
         offered = tuple(history.offered) if abs(event.at - history.offered_at) <= window else ()
         asked = Asking(event.data.product_id, item, offered)
-        return cache(lambda: index.answer(event.data.text, event.at, asked))
+        return lambda waiting: index.answer(event.data.text, event.at, asked, waiting=waiting)
 
     def _keep_in_mind(self, event: Event, history: History, rules: Compiled) -> None:
         index = self._versions.knowledge(rules.document)

@@ -48,7 +48,7 @@ class Limits(NamedTuple):
     reply_max_age: int
 
 
-def NOTHING_KNOWN() -> Answer:  # noqa: N802 - a constant function
+def NOTHING_KNOWN(waiting: bool) -> Answer:  # noqa: N802, ARG001 - a constant function
     return NOTHING
 
 
@@ -68,8 +68,9 @@ class Message(NamedTuple):
     """Rules that have replied to this customer, in any conversation with this shop, and rest still (``cooldown_s``)."""
     nobody: bool = False
     """A machine's message, or an echo of our own text."""
-    ask: Callable[[], Answer] = NOTHING_KNOWN
-    """What the knowledge base says: asked only where rules say nothing, because it takes longer than all else together."""
+    ask: Callable[[bool], Answer] = NOTHING_KNOWN
+    """What the knowledge base says to one who waits for a person already, or (False) to anybody: asked only where rules say
+    nothing, because it takes longer than all else together."""
     suggest: bool = False
     """The shop wants a short list given to the customer where nothing is sure enough."""
     question: str = ""
@@ -158,7 +159,8 @@ def _unowned(message: Message, history: History, requests: Requests, rules: Comp
         return Ignored(Ignore.COOLDOWN)
     chosen, found = _choose(message, history, rules), message.found
     if chosen.rule is None and turn.digest:
-        chosen = _consult(chosen, message, history, may_list=not (is_open or repeated or too_old))
+        may_list = not (is_open or repeated or too_old)
+        chosen = _consult(chosen, message, history, is_open=is_open, may_list=may_list)
     rule = chosen.rule
     grave = found is not None and found.hands_over
     if rule is not None and rule.silent and not grave:
@@ -188,7 +190,7 @@ def _unowned(message: Message, history: History, requests: Requests, rules: Comp
                 rule.rule_id if rule is not None else None,
                 reply,
                 chosen.tagged,
-                _suggestions(chosen.known if chosen.known is not None else message.ask()),
+                _suggestions(chosen.known if chosen.known is not None and not is_open else message.ask(False)),
                 screened,
             )
         case _:
@@ -224,9 +226,9 @@ def _choose(message: Message, history: History, rules: Compiled) -> _Chosen:
     return _Chosen(found, reply, quiet, Tagged(tuple(only), tuple(tags)))
 
 
-def _consult(chosen: _Chosen, message: Message, history: History, *, may_list: bool) -> _Chosen:
+def _consult(chosen: _Chosen, message: Message, history: History, *, is_open: bool, may_list: bool) -> _Chosen:
     """No rule has a word: the knowledge base answers where it is sure, or gives one short list where the shop wants it."""
-    known = message.ask()
+    known = message.ask(is_open)
     reply: Said | None = None
     if chosen.quiet is None:
         if known.sure is not None:
