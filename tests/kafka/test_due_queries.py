@@ -5,6 +5,7 @@ import pytest
 
 from deskline import state_store
 from deskline.migrate import migrate
+from deskline.sql_files import load_queries
 from deskline.work import Ripe
 
 pytestmark = pytest.mark.kafka
@@ -40,8 +41,9 @@ async def plan(connection, query, *arguments):
     [
         (state_store._DUE, (LANES, [-1] * 4, [NOW] * 4, 500)),
         (state_store._NEXT, (LANES, [f"c-{n}" for n in range(1, 101)])),
+        (load_queries("deskline_sla")["with_timers"], (1, NOW + 2_000, "c-5", 500)),
     ],
-    ids=["due", "next"],
+    ids=["due", "next", "reevaluate"],
 )
 async def test_what_is_due_is_found_by_the_index_and_nothing_is_scanned(clocks, query, arguments):
     shown = await plan(clocks, query, *arguments)

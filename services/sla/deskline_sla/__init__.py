@@ -1,7 +1,8 @@
 """sla: clocks on conversations, told as met, breached, cancelled.
 
 **In.** ``conversations.v1``, ``replies.v1``, ``routing.v1`` of the lane, and ``shops.v1`` (configuration) by the runtime.
-**Out.** ``sla.v1``: ``sla.met``, ``sla.breached``, ``sla.cancelled``, ``sla.breach_retracted``, ``sla.warning``.
+**Out.** ``sla.v1``: ``sla.met``, ``sla.breached``, ``sla.cancelled``, ``sla.breach_retracted``, ``sla.warning``,
+``sla.retargeted``.
 
 **How.** A conversation's clocks are a pure fold over its records in *fold order*: the order in which things happened, as
 far as their event times say (``policy.order``), not in which they were read. The state of a conversation is its facts
@@ -29,6 +30,9 @@ target applies: ``policy.targets``. What is said where: the table ``SPEECH`` of 
 **Shadow.** Where the shop has a candidate policy, the facts are folded a second time with its targets (``State.shadow``), and both
 words on each clock are written to ``shadow_clocks`` in the same transaction. The live side does not know of it.
 
-**Not here yet.** ``sla.retargeted`` (versions applied with ``reevaluate``) and ``sla.reminder``. A clock keeps the terms it
-started with in its own fields, so that retargeting is a change of those fields at a place in the fold.
+**New versions.** A clock keeps the terms that it started with in its own fields. A version applied with ``reevaluate`` stands in the
+fold at the instant at which it comes into force: open clocks that are not breached take it there (``policy.clock.retarget``), counted
+anew from their start. Conversations in which nothing happens then are woken by ``reevaluation``.
+
+**Not here yet.** ``sla.reminder``.
 """

@@ -33,3 +33,17 @@ SELECT metric, count(*) AS clocks, min(due_at) AS oldest
 FROM overdue_clocks
 WHERE lane = ANY($1::integer[])
 GROUP BY metric;
+
+-- name: reevaluations
+SELECT lane, done_until, reached_at, due, subject FROM reevaluations WHERE lane = ANY($1::integer[]);
+
+-- name: reevaluated
+INSERT INTO reevaluations (lane, done_until, reached_at, due, subject)
+SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[])
+ON CONFLICT (lane) DO UPDATE SET
+    done_until = excluded.done_until, reached_at = excluded.reached_at, due = excluded.due, subject = excluded.subject;
+
+-- name: with_timers
+SELECT subject, due, body FROM conversations
+WHERE lane = $1 AND due >= $2 AND (due, subject) > ($2, $3)
+ORDER BY due, subject LIMIT $4;
