@@ -83,7 +83,7 @@ def week(rows: list[Labelled], drawn: random.Random) -> list[Labelled]:
 def judged(messages: list[Labelled]) -> tuple[float, float]:
     """(recall, purity)."""
     questions = [Question(text, f"customer-{at}", f"conversation-{at}") for at, (text, _) in enumerate(messages)]
-    clusters = mine(questions, lambda texts: encoder().group(texts))
+    clusters = mine(questions, lambda texts: encoder().phrasings(texts))
     counts = Counter(intent for _, intent in messages)
     fifth = counts.most_common(5)[-1][1]
     majorities, inside, right = set(), 0, 0

@@ -29,7 +29,7 @@ ONE_OFFS = ["附近哪里有停车场", "蓝色的灯泡坏掉了一个", "昨�
 
 
 def encode(texts):
-    return encoder().group(texts)
+    return encoder().phrasings(texts)
 
 
 def questions() -> list[Question]:

@@ -97,7 +97,7 @@ class KnowledgeIndex:
         for question in self.document.questions:
             if deep_text(question.text) in self._exact:
                 continue
-            near = self._retriever.near(question.text)
+            near = self._retriever.near_words(words_of(question.text), self._encoder.phrasings([question.text])[0])
             answer = self._numbers.get(question.entry_id or "", -1)
             cases.append(Case(near, near.entries == answer, question.entry_id is not None))
         return cases

@@ -68,7 +68,7 @@ class Retriever:
         self._owner = np.repeat(np.arange(len(phrasings)), self._counts)
         self._words = [words_of(text) for texts in phrasings for text in texts]
         self._lexicons = [Lexicon([w.streams[number] for w in self._words]) for number in range(len(STREAMS))]
-        self._vectors = np.concatenate([encoder.group(texts) for texts in phrasings])
+        self._vectors = encoder.phrasings([text for texts in phrasings for text in texts])
         mean = self._vectors.mean(axis=0) if len(self._words) > 1 else np.zeros_like(self._vectors[0])
         centred = self._vectors - mean
         self._mean = mean

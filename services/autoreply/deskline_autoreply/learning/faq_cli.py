@@ -149,7 +149,7 @@ def found_in(questions: list[Question]) -> list[dict[str, Any]]:
     """What `mine` shows and keeps: nothing in it identifies a person."""
     from deskline_autoreply.knowledge.vectors import encoder  # noqa: PLC0415 - loads numpy, for this alone
 
-    encode = encoder().group
+    encode = encoder().phrasings
     found = []
     for cluster in mine(questions, encode):
         suggested = suggest(questions, cluster, encode)
