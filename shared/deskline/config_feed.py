@@ -34,6 +34,11 @@ class ConfigFeed:
         self._settings = settings
         self._schema = schema
 
+    @property
+    def read(self) -> bool:
+        """The topic has been read to its end once, and what stands there was prepared."""
+        return self.broadcast is not None and self.broadcast.watermark > 0
+
     async def fresh(self, upto: int, timeout_s: float) -> bool:
         """Everything published up to ``upto`` (µs) is in the book, and the book can decide at all."""
         return self.broadcast is not None and await self.broadcast.fresh(upto, timeout_s) and self._book.ready

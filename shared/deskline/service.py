@@ -2,7 +2,7 @@
 
 A service's ``app.py`` has ``build(runtime) -> Consumer``; its ``cli.py`` calls ``run("name", build)``. The HTTP surface is
 a FastStream ASGI application on uvicorn: ``/metrics`` (Prometheus), ``/livez`` (the event loop turns) and ``/readyz``
-(assigned, connected and moving; its body says ``caught_up``). Exit codes: 0 after a graceful stop, 1 where going on
+(assigned, configured, connected and moving; its body says ``caught_up``). Exit codes: 0 after a graceful stop, 1 where going on
 would do harm or nothing moves, 2 where the settings are wrong.
 """
 
@@ -76,6 +76,7 @@ class Runtime:
         self.database: DatabaseWatch | None = None
         self.prepare_rules: Callable[[RulesDocument], Awaitable[None]] | None = None
         """Awaited with every version of the document ``rules`` before it can be in force: to compile it."""
+        self.feed: ConfigFeed | None = None
         self.background: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.routes: list[tuple[str, Any]] = []
         """(path, ASGI app or FastStream handler) to serve beside the standard ones."""
@@ -99,6 +100,11 @@ class Runtime:
             and self.ends.unanswered_s < _BROKER_SILENT_S
             and not (self.database is not None and self.database.away)
         )
+
+    @property
+    def configured(self) -> bool:
+        """What was published of the configuration when the process began has been read, and compiled."""
+        return self.feed is None or self.feed.read
 
     def lanes(self) -> frozenset[int]:
         """Partitions of the co-partitioned topics that this instance owns now."""
@@ -192,7 +198,7 @@ async def _main(
     runtime = Runtime(settings, registry)
     runtime.database = DatabaseWatch(settings, name)
     runtime.background.append(runtime.database.run)
-    feed = ConfigFeed(runtime.config, settings, name) if needs_config else None
+    feed = runtime.feed = ConfigFeed(runtime.config, settings, name) if needs_config else None
     if feed is not None:
         feed.broadcast = runtime.broadcast("shops.v1", feed.on_records)
     built = build(runtime)
@@ -204,7 +210,7 @@ async def _main(
     runtime.engine = engine
     metrics.timer_overdue.labels(name).set_function(lambda: engine.timer_overdue_s(now_us()))
     metrics.outbox_age.labels(name).set_function(lambda: engine.outbox.age_s(now_us()))
-    metrics.ready.labels(name).set_function(lambda: readiness(name, engine, connected=runtime.connected)[0])
+    metrics.ready.labels(name).set_function(lambda: readiness(name, engine, runtime)[0])
 
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -273,7 +279,7 @@ def _serve(name: str, runtime: Runtime, engine: Engine, registry: CollectorRegis
     @get(include_in_schema=False)
     async def readyz(scope: Any) -> AsgiResponse:
         del scope
-        ready, body = readiness(name, engine, connected=runtime.connected)
+        ready, body = readiness(name, engine, runtime)
         return AsgiResponse(
             json.dumps(body).encode(), 200 if ready else 503, headers={"content-type": "application/json"}
         )
@@ -301,18 +307,20 @@ def _serve(name: str, runtime: Runtime, engine: Engine, registry: CollectorRegis
     )
 
 
-def readiness(name: str, engine: Engine, *, connected: bool) -> tuple[bool, dict[str, Any]]:
-    """(ready, why): assigned, connected and moving. A standby without partitions is ready: it waits to be needed."""
+def readiness(name: str, engine: Engine, runtime: Runtime) -> tuple[bool, dict[str, Any]]:
+    """(ready, why): assigned, configured, connected and moving. A standby without partitions is ready: it waits to be needed."""
     blocked = sorted(lane.blocked for lane in engine.lanes.values() if lane.blocked is not None)
     lag = sum(lane.lag for lane in engine.lanes.values())
     idle_s = (now_us() - engine.last_progress_at) / SECOND
     moving = lag == 0 or idle_s < engine.settings.stall_s / 2
-    ready = engine.started and connected and moving and not blocked
+    connected, configured = runtime.connected, runtime.configured
+    ready = engine.started and configured and connected and moving and not blocked
     return ready, {
         "service": name,
         "ready": ready,
         "caught_up": ready and engine.caught_up,
         "assigned": engine.started,
+        "configured": configured,
         "lanes": len(engine.lanes),
         "connected": connected,
         "moving": moving,

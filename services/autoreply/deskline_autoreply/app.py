@@ -1,5 +1,7 @@
 """The composition root: autoreply's decisions on the engine. Importing it has no effect."""
 
+import asyncio
+
 from deskline.conversations import ConversationConsumer
 from deskline.retention import pruning
 from deskline.service import Runtime
@@ -7,20 +9,23 @@ from deskline_autoreply.achievements_store import Hits, Rest, Rests
 from deskline_autoreply.handler import Autoreply, State
 from deskline_autoreply.knowledge.desk import endpoint
 from deskline_autoreply.knowledge.lookups import Lookups
+from deskline_autoreply.knowledge.preparing import Preparation, warm
 from deskline_autoreply.metrics import Metrics
 from deskline_autoreply.policy.achievements import Hit
 from deskline_autoreply.policy.shadow import ShadowDecision
 from deskline_autoreply.shadow_store import ShadowDecisions
 
 
-def build(runtime: Runtime) -> ConversationConsumer[State]:
+async def build(runtime: Runtime) -> ConversationConsumer[State]:
+    # Before it joins the group: who takes a partition answers at once.
+    await asyncio.to_thread(warm)
     metrics = Metrics(runtime.registry)
     autoreply = Autoreply(runtime.config, metrics.count, metrics.count_other_shop)
     lookups = Lookups(runtime.settings)
     runtime.background.append(lookups.run)
     token = runtime.settings.desktop_token
     runtime.routes.append(("/knowledge", endpoint(autoreply.versions, lookups, token, lambda: runtime.config.ready)))
-    runtime.prepare_rules = autoreply.prepare
+    runtime.prepare_rules = Preparation(runtime.settings, autoreply.versions).prepare
     runtime.background.append(pruning(runtime.settings, "autoreply", "shadow_decisions", "at"))
     runtime.background.append(pruning(runtime.settings, "autoreply", "cooldowns", "until"))
     return ConversationConsumer(

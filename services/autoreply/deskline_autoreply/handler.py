@@ -6,7 +6,6 @@ conversation records, so ``positions[routing.v1]`` is how far routing.v1 had bee
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import msgspec
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from deskline.config.book import ConfigBook
-    from deskline.config.rules_document import RulesDocument
     from deskline.conversations import Context
     from deskline.postgres import Connection
     from deskline_autoreply.knowledge.answers import Answer
@@ -81,10 +79,6 @@ class Autoreply:
     @property
     def versions(self) -> Versions:
         return self._versions
-
-    async def prepare(self, document: RulesDocument) -> None:
-        """Called with each version before it can be in force. In a thread: an index of 10 000 phrasings takes a minute."""
-        await asyncio.to_thread(self._versions.prepare, document)
 
     def fresh(self, subject: str) -> State:  # noqa: ARG002
         return State()
