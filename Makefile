@@ -87,7 +87,7 @@ ci: ## What CI runs: lint, all tests, the fault plan in small
 	@bash .ci/run
 
 lock: $(VENV)/.bootstrapped ## Renew the hash-pinned requirements
-	@cd requirements && for part in bootstrap:bootstrap.in run:"../pyproject.toml build.in --extra broker" dev:"../pyproject.toml build.in --extra broker --group ../pyproject.toml:dev -c run.txt"; do \
+	@cd requirements && for part in bootstrap:bootstrap.in run:"../pyproject.toml build.in --extra broker --extra cold" dev:"../pyproject.toml build.in --extra broker --extra cold --group ../pyproject.toml:dev -c run.txt"; do \
 	  ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	    $${part#*:} -o $${part%%:*}.txt || exit 1; done
 
