@@ -151,10 +151,24 @@ def _archive() -> list[dict[str, Any]]:
         _alert("DesklineArchiveLossImminent", f"{loss} < {2 * _DAY}", text, severity="critical", for_="5m"),
         _alert(
             "DesklineArchiveDaysMissing",
-            "min(deskline_archive_days_ahead) == 0",
-            "The archive has no partition for tomorrow.",
+            "min(deskline_archive_days_ahead) < 3",
+            "The archive has partitions for {{ $value }} more days.",
             severity="critical",
             for_="10m",  # a service that starts has made none yet
+        ),
+        _alert(
+            "DesklineArchiveUnsealed",
+            f"max(deskline_archive_unsealed_age_seconds) > {3 * 3600}",
+            "Archived records have had no seal for {{ $value | humanizeDuration }}.",
+            severity="warning",
+            for_="10m",
+        ),
+        _alert(
+            "DesklineArchiveKeepingFailed",
+            "max by (task) (deskline_archive_keeping_failed) > 0",
+            "The archive's {{ $labels.task }} fails by something that a person has to mend.",
+            severity="warning",
+            for_="10m",
         ),
     ]
 

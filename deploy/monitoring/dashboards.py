@@ -116,6 +116,10 @@ ARCHIVE: Final = Dashboard(
               "Until Kafka deletes what is not archived; topics that are kept for ever have none. Kept: "
               + ", ".join(sorted({f"{t.retention_ms // 86_400_000} d" for t in load() if t.retention_ms > 0})) + "."),
         Panel("Days prepared", (("min(deskline_archive_days_ahead)", "days"),), "d", "After today, with their partition.", "stat"),
+        Panel("Nearest loss by partition", (
+            ("bottomk(5, min by (topic, partition) (deskline_archive_time_to_loss_seconds < +Inf))", "{{topic}}/{{partition}}"),), "s",
+              "As the archive sees it: archived position against the log's start and its retention."),
+        Panel("Unsealed for", (("max(deskline_archive_unsealed_age_seconds)", "longest"),), "s", "Sealed hourly, or when a segment is full."),
         Panel("Records stored", (("sum by (topic) (rate(deskline_archive_records_total[5m]))", "{{topic}}"),), "ops", "A second."),
         Panel("Bytes stored", (("sum by (topic) (rate(deskline_archive_value_bytes_total[5m]))", "{{topic}}"),), "Bps", "Values."),
         Panel("Invalid records", (

@@ -168,6 +168,11 @@ class Engine:
         self._looking = True
         self._wake.set()
 
+    def acquire_anew(self) -> None:
+        """Somebody has moved a stopped lane's position in the database: read it, and go on from there."""
+        self._acquired = -1
+        self._wake.set()
+
     def stop(self) -> None:
         """Finish the unit at work, publish, and return from ``run``."""
         self._stopping = True

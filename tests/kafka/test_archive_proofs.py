@@ -20,10 +20,11 @@ from deskline.migrate import migrate, plan
 from deskline.records import Event, Invalid, Record
 from deskline_archive import sealing, verifier
 from deskline_archive.cli import app
+from deskline_archive.places import place
 from deskline_archive.policy import describe
 from deskline_archive.sealing import Sealer
 from deskline_archive.signing import SigningKey, checkpoint_text, sign_note
-from deskline_archive.store import Store
+from deskline_archive.store import Store, load_queries
 from deskline_archive.verifier import Finding, trusted_keys
 
 pytestmark = pytest.mark.kafka
@@ -79,14 +80,13 @@ async def sealed(connection, directory, *, records=4, now=NOON):
     try:
         return await sealer.seal(now, records)
     finally:
-        await sealer.write_directory(directory)
-        await connection.execute("SELECT pg_advisory_unlock_all()")
+        await sealer.write_directory(place(str(directory)))
 
 
 async def findings(connection, directory):
     found = []
     for stream in await sealing.streams(connection, ""):
-        found += (await sealing.verify(connection, stream, TRUSTED, directory)).findings
+        found += (await sealing.verify(connection, stream, TRUSTED, place(str(directory)))).findings
     return found
 
 
@@ -179,7 +179,7 @@ async def test_a_tail_that_was_dropped_with_its_seals_is_found_by_the_directory(
     assert await findings(service, archive) == [
         Finding(3, None, "sealed, as the directory says, but not in the archive")
     ]
-    assert sealing.strangers([], archive) == [f"{TOPIC}/0"]
+    assert sealing.strangers([], place(str(archive))) == [f"{TOPIC}/0"]
 
 
 async def test_swapped_segments_are_found(archive, service, owner, tmp_path):
@@ -199,7 +199,6 @@ async def test_a_rewritten_root_is_found_even_where_everything_was_made_anew_for
     for key, live in ((thief, "no trusted key has signed the checkpoint"), (KEY, None)):
         await owner.execute("DELETE FROM seals WHERE number = 3")
         await Sealer(service, [key], "").seal(NOON + 60 * MINUTE, 4)
-        await service.execute("SELECT pg_advisory_unlock_all()")
         found = await findings(service, archive)
         assert Finding(3, None, "the directory's checkpoint is another one") in found
         assert (live is None) or Finding(3, None, live) in found
@@ -235,7 +234,7 @@ async def test_a_hole_stops_its_own_topic_partition_and_no_other(archive, servic
 
 async def test_two_cannot_seal_at_once(archive, service, schema):
     async with acting(schema) as other:
-        await Sealer(other, [KEY], "").seal(NOON, 4)
+        await other.fetchval(load_queries()["seal_lock"])
         with pytest.raises(UsageError, match="by somebody else"):
             await Sealer(service, [KEY], "").seal(NOON, 4)
 
@@ -283,7 +282,7 @@ async def test_a_day_goes_only_when_sealed_and_its_records_are_then_missed_by_no
     await sealed(service, tmp_path)
     await Store("").drop_day(service, old)
     (stream,) = await sealing.streams(service, "")
-    report = await sealing.verify(service, stream, TRUSTED, tmp_path)
+    report = await sealing.verify(service, stream, TRUSTED, place(str(tmp_path)))
     assert (report.records, report.retired, report.findings) == (3, 5, [])
 
 

@@ -24,7 +24,7 @@ from deskline_sla.policy.targets import DEFAULTS
 
 BOUNDED = {
     "service", "topic", "partition", "metric", "tier", "type", "reason", "outcome", "agreement", "le", "generation",
-    "implementation", "major", "minor", "patchlevel", "version",
+    "task", "implementation", "major", "minor", "patchlevel", "version",
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from deskline.cli import app
 from deskline.settings import ServiceSettings
+from deskline_archive.settings import ArchiveSettings
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations" / "settings.md"
 
@@ -34,6 +35,14 @@ def test_every_setting_of_a_service_stands_on_the_page_with_its_default():
         f"DESKLINE_{name.upper()}": written(field.default) for name, field in ServiceSettings.model_fields.items()
     }
     assert table("Every service, and every command that talks to servers") == fields
+
+
+def test_every_setting_of_the_archive_stands_on_the_page_with_its_default():
+    fields = {
+        f"DESKLINE_ARCHIVE_{name.upper()}": written(field.default)
+        for name, field in ArchiveSettings.model_fields.items()
+    }
+    assert table("The archive, and its commands") == fields
 
 
 def test_every_variable_of_up_stands_on_the_page():

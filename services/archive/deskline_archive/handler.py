@@ -94,6 +94,10 @@ class Archive:
         """Days after ``today`` known to have their partition; for the metric, also while no records come."""
         return max(0, self._ahead_until - today)
 
+    def prepared_until(self, day: int) -> None:
+        """Days up to this one have their partition, whoever made them."""
+        self._ahead_until = max(self._ahead_until, day)
+
     def _count(self, unit: Work) -> None:
         metrics = self._metrics
         sizes: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""``deskline archive key|seal|verify|export``: seals, and the checks of them."""
+"""``deskline archive key|seal|gap|verify|export``: seals, and the checks of them."""
 
 import asyncio
 import shutil
@@ -13,43 +13,72 @@ from deskline.kafka import Publisher
 from deskline.postgres import connect
 from deskline.settings import ServiceSettings
 from deskline.targets import BootstrapServers, PostgresDsn, StateDir, TopicPrefix, settings_of
-from deskline_archive import sealing, signing, verifier
+from deskline_archive import gaps, home, sealing, signing, verifier
+from deskline_archive.places import Place, place
+from deskline_archive.settings import archive_settings
 
 KeyFiles = Annotated[
-    list[Path],
+    list[Path] | None,
     typer.Option(
         "--key", envvar="DESKLINE_ARCHIVE_KEY", help="A private key; again for a second signature (rotation)."
     ),
 ]
 Name = Annotated[
-    str,
+    str | None,
     typer.Option(envvar="DESKLINE_ARCHIVE_NAME", help="Of the keys and the trees: archive.example.org, for instance."),
 ]
-Trust = Annotated[Path, typer.Option("--trust", help="Trusted verifier keys, one a line, as `key` prints them.")]
+Trust = Annotated[Path | None, typer.Option("--trust", help="Trusted verifier keys, one a line, as `key` prints them.")]
 Directory = Annotated[
-    Path | None, typer.Option("--directory", help="Where checkpoints are kept beside the database, out of its reach.")
+    str | None,
+    typer.Option(
+        "--directory",
+        envvar="DESKLINE_ARCHIVE_CHECKPOINTS",
+        help="Where checkpoints are kept beside the database, out of its reach: a directory, or a store's URL.",
+    ),
 ]
 
 
 def add_to(app: typer.Typer) -> None:
-    for command in (key, seal, verify, export):
+    for command in (key, seal, gap, verify, export):
         app.command()(command)
 
 
-def key(path: Annotated[Path, typer.Argument(help="The new file.")], *, name: Name) -> None:
+def key(
+    path: Annotated[
+        Path | None, typer.Argument(help="The new file; without: the next one of the stack's own keys.")
+    ] = None,
+    *,
+    name: Name = None,
+    state_dir: StateDir = None,
+) -> None:
     """Make a key that signs checkpoints; print the line by which auditors check them.
+
+    With --state-dir (or DESKLINE_ARCHIVE_HOME) the running service signs with it, and with the keys that were there,
+    from its next seal on: that is how a rotation begins. It ends when the old key's file is taken away.
 
     For example:
 
       deskline archive key /etc/deskline/seal.pem --name archive.example.org >> trusted.txt
+
+      deskline archive key --state-dir .deskline
     """
-    typer.echo(signing.make_key(path, name).verifier)
+    settings = archive_settings(state_dir, name=name)
+    if path is not None:
+        typer.echo(signing.make_key(path, settings.name).verifier)
+        return
+    if settings.home is None:
+        raise UsageError("name a file for the key, or give --state-dir or DESKLINE_ARCHIVE_HOME")
+    folder = settings.home / "keys"
+    last = max((int(file.stem) for file in folder.glob("*.pem") if file.stem.isdecimal()), default=0)
+    made = signing.make_key(folder / f"{last + 1:04d}.pem", settings.name)
+    home.trust(settings.home, made.verifier)
+    typer.echo(made.verifier)
 
 
 def seal(
     *,
-    key: KeyFiles,
-    name: Name,
+    key: KeyFiles = None,
+    name: Name = None,
     directory: Directory = None,
     records: Annotated[
         int, typer.Option(min=1, max=1_000_000, help="A segment ends with so many; fewer are sealed after an hour.")
@@ -60,27 +89,33 @@ def seal(
     topic_prefix: TopicPrefix = None,
     postgres_dsn: PostgresDsn = None,
 ) -> None:
-    """Seal the records that are due: run it every few minutes, by cron or a timer.
+    """Seal the records that are due now. A service that has a key does it by itself.
 
     A topic partition is due with --records records, or with any an hour after its last seal. What a run could not write
     to the directory or publish goes with the next one. Exit code 1 where offsets are missing.
 
     For example:
 
-      deskline archive seal --key seal.pem --name archive.example.org --directory /mnt/worm/checkpoints --state-dir .deskline
+      deskline archive seal --state-dir .deskline
+
+      deskline archive seal --key seal.pem --name archive.example.org --directory /mnt/worm/checkpoints
     """
     settings = settings_of(
         state_dir, bootstrap_servers=bootstrap_servers, topic_prefix=topic_prefix, postgres_dsn=postgres_dsn
     )
-    keys = [signing.read_key(path, name) for path in key]
-    asyncio.run(_seal(settings, keys, records, directory, publish=publish))
+    own = archive_settings(state_dir, name=name, checkpoints=directory)
+    keys = [signing.read_key(path, own.name) for path in key or own.key_files()]
+    if not keys:
+        raise UsageError("which key signs? Give --key, --state-dir, DESKLINE_ARCHIVE_KEY or DESKLINE_ARCHIVE_HOME")
+    kept = place(own.checkpoint_place) if own.checkpoint_place else None
+    asyncio.run(_seal(settings, keys, records, kept, publish=publish))
 
 
 async def _seal(
     settings: ServiceSettings,
     keys: list[signing.SigningKey],
     records: int,
-    directory: Path | None,
+    directory: Place | None,
     *,
     publish: bool,
 ) -> None:
@@ -102,9 +137,43 @@ async def _seal(
         await connection.close()
 
 
+def gap(
+    partition: Annotated[str, typer.Argument(help="The stopped topic partition: conversations.v1/0.")],
+    *,
+    why: Annotated[str, typer.Option(help="How the records were lost: it is sealed, and auditors read it.")],
+    who: Annotated[str, typer.Option(help="Who answers for it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    state_dir: StateDir = None,
+    bootstrap_servers: BootstrapServers = None,
+    topic_prefix: TopicPrefix = None,
+    postgres_dsn: PostgresDsn = None,
+) -> None:
+    """Explain offsets that Kafka no longer has, and let a stopped topic partition go on behind them.
+
+    The broker is asked what it still has; only what it really lacks can be explained. The running service goes on by
+    itself; the explanation is sealed like a record and stands in every export.
+
+    For example:
+
+      deskline archive gap conversations.v1/0 --who "Li Lei" --why "disk of broker 2 lost, incident 471" --state-dir .deskline
+    """
+    settings = settings_of(
+        state_dir, bootstrap_servers=bootstrap_servers, topic_prefix=topic_prefix, postgres_dsn=postgres_dsn
+    )
+    topic, slash, number = partition.rpartition("/")
+    if not slash or not number.isdecimal():
+        raise UsageError("name one topic partition, as /readyz shows it: conversations.v1/0")
+
+    def agreed(first: int, following: int) -> bool:
+        return yes or typer.confirm(f"{partition}: go on without offsets {first} to {following - 1}, for ever?")
+
+    first, following = asyncio.run(gaps.explain(settings, topic, int(number), who=who, why=why, agreed=agreed))
+    typer.echo(f"{partition}: offsets {first} to {following - 1} are explained; it goes on at {following}")
+
+
 def verify(
     *,
-    trust: Trust,
+    trust: Trust = None,
     directory: Directory = None,
     state_dir: StateDir = None,
     topic_prefix: TopicPrefix = None,
@@ -116,10 +185,17 @@ def verify(
 
     For example:
 
-      deskline archive verify --trust trusted.txt --directory /mnt/worm/checkpoints --state-dir .deskline
+      deskline archive verify --state-dir .deskline
+
+      deskline archive verify --trust trusted.txt --directory /mnt/worm/checkpoints
     """
     settings = settings_of(state_dir, topic_prefix=topic_prefix, postgres_dsn=postgres_dsn)
-    if not asyncio.run(_verify(settings, _trusted(trust), directory)):
+    own = archive_settings(state_dir, checkpoints=directory)
+    trusted = trust or (own.home / "trusted.txt" if own.home is not None else None)
+    if trusted is None:
+        raise UsageError("whom to trust? Give --trust, or --state-dir")
+    kept = place(own.checkpoint_place) if own.checkpoint_place else None
+    if not asyncio.run(_verify(settings, _trusted(trusted), kept)):
         raise typer.Exit(1)
 
 
@@ -130,7 +206,7 @@ def _trusted(path: Path) -> sealing.Trusted:
         raise UsageError(f"{path}: {error}; give the lines that `deskline archive key` printed") from error
 
 
-async def _verify(settings: ServiceSettings, trusted: sealing.Trusted, directory: Path | None) -> bool:
+async def _verify(settings: ServiceSettings, trusted: sealing.Trusted, directory: Place | None) -> bool:
     connection = await connect(settings, "archive")
     good = True
     try:

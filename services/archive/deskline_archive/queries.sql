@@ -19,7 +19,7 @@ SELECT drop_day($1);
 
 -- name: sealed_to
 -- Every topic partition with where its last seal ended (nulls: it has none).
-SELECT s.id, s.topic, s.partition, last.number, last.next_offset, last.tree_size, last.peaks, last.sealed_at
+SELECT s.id, s.topic, s.partition, s.seen_at, last.number, last.next_offset, last.tree_size, last.peaks, last.sealed_at
 FROM streams AS s LEFT JOIN LATERAL (
     SELECT number, next_offset, tree_size, peaks, sealed_at FROM seals WHERE stream = s.id ORDER BY number DESC LIMIT 1
 ) AS last ON true
@@ -30,15 +30,15 @@ SELECT "offset", broker_time, key, headers, value FROM raw_records
 WHERE stream = $1 AND "offset" >= $2 AND "offset" < $3 ORDER BY "offset" LIMIT $4;
 
 -- name: add_seal
-INSERT INTO seals (stream, number, first_offset, next_offset, tree_size, leaves, salts, peaks, consistency, origin, root, note, sealed_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
+INSERT INTO seals (stream, number, first_offset, next_offset, tree_size, leaves, salts, peaks, consistency, origin, root, note, sealed_at, gap)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
 
 -- name: seal
-SELECT number, first_offset, next_offset, tree_size, leaves, salts, consistency, note, origin FROM seals
+SELECT number, first_offset, next_offset, tree_size, leaves, salts, consistency, note, origin, gap FROM seals
 WHERE stream = $1 AND number > $2 ORDER BY number LIMIT 1;
 
 -- name: notes
-SELECT number, note FROM seals WHERE stream = $1 ORDER BY number;
+SELECT number, note FROM seals WHERE stream = $1 AND number > $2 ORDER BY number;
 
 -- name: before
 SELECT "offset" FROM raw_records WHERE stream = $1 AND "offset" < $2 ORDER BY "offset" LIMIT 100;
@@ -57,3 +57,35 @@ SELECT first_offset, last_offset FROM dropped WHERE stream = $1;
 
 -- name: seal_lock
 SELECT pg_try_advisory_lock(hashtextextended('archive.seal', 0));
+
+-- name: seal_unlock
+SELECT pg_advisory_unlock(hashtextextended('archive.seal', 0));
+
+-- name: positions
+SELECT lane, offsets[1] AS position FROM lanes;
+
+-- name: gap_at
+SELECT next_offset, explanation FROM gaps WHERE stream = $1 AND first_offset = $2;
+
+-- name: add_gap
+INSERT INTO gaps (stream, first_offset, next_offset, explanation) VALUES ($1, $2, $3, $4);
+
+-- name: lane
+SELECT version, offsets[1] AS position FROM lanes WHERE lane = $1 FOR UPDATE;
+
+-- name: lane_versions
+SELECT lane, version FROM lanes WHERE lane = ANY($1::text[]);
+
+-- name: move_lane
+UPDATE lanes SET version = version + 1, offsets = ARRAY[$2::bigint] WHERE lane = $1;
+
+-- name: stream
+SELECT id FROM streams WHERE topic = $1 AND partition = $2;
+
+-- name: oldest_unsealed
+-- The last seal (or the first sight) of the topic partition that has waited longest with records that no seal covers.
+SELECT min(COALESCE(last.sealed_at, s.seen_at))
+FROM streams AS s JOIN lanes AS l ON $1 || l.lane = s.topic || '/' || s.partition LEFT JOIN LATERAL (
+    SELECT next_offset, sealed_at FROM seals WHERE stream = s.id ORDER BY number DESC LIMIT 1
+) AS last ON true
+WHERE starts_with(s.topic, $1) AND l.offsets[1] > COALESCE(last.next_offset, 0);

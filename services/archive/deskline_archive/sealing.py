@@ -1,14 +1,15 @@
 """Seals, checks and exports what the archive holds, one topic partition after the other.
 
 Sealing reads committed records only, from where the last seal ended, and writes each segment in one statement: a crash
-leaves whole segments. The checkpoint then goes to the directory and to ``checkpoints.v1``; what a crash left out there
-goes with the next run, the same bytes.
+leaves whole segments. The checkpoint then goes to its place and to ``checkpoints.v1``; what a crash left out there
+goes with the next run, the same bytes. Nothing is sealed over a hole; one that a person has explained (table ``gaps``) is
+a segment of its own.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-import os
 import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from deskline.clock import MINUTE, from_datetime, rfc3339, to_datetime
+from deskline.clock import MINUTE, SECOND, from_datetime, rfc3339, to_datetime
 from deskline.errors import FatalError, UsageError
 from deskline.ids import event_id
 from deskline.records import CHECKPOINTS, Output
@@ -31,16 +32,17 @@ from deskline_archive.verifier import (
     Segment,
     Tree,
     check_bodies,
+    gap_leaf,
     record_leaf,
     split,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
-    from pathlib import Path
 
     from deskline.kafka import Publisher
     from deskline.postgres import Connection
+    from deskline_archive.places import Place
     from deskline_archive.signing import SigningKey
 
 Trusted: TypeAlias = Mapping[tuple[str, bytes], Ed25519PublicKey]
@@ -49,6 +51,7 @@ Trusted: TypeAlias = Mapping[tuple[str, bytes], Ed25519PublicKey]
 _ROWS: Final = 1000
 _KIND: Final = "archive.checkpoint.v1"
 _HOUR: Final = 60 * MINUTE
+_SUFFIX: Final = ".checkpoint"
 
 
 class Stream(NamedTuple):
@@ -61,6 +64,7 @@ class Stream(NamedTuple):
     next_offset: int | None
     tree: Tree
     sealed_at: int | None
+    seen_at: int
 
     @property
     def label(self) -> str:
@@ -74,18 +78,54 @@ class Sealer:
         self._prefix = prefix
         self._queries = load_queries()
 
-    async def seal(self, now: int, segment_records: int, *, interval: int = _HOUR) -> list[tuple[str, int, int]]:
+    async def seal(
+        self, now: int, segment_records: int, *, interval: int = _HOUR, patient: bool = False
+    ) -> list[tuple[str, int, int]]:
         """Seal what is due: ``segment_records`` records that no seal covers, or any where the last seal is ``interval``
-        (µs) old or there is none. Returns (topic partition, segment, records in its tree) of each.
+        (µs) old or there is none (``patient``: where the archive has known the topic partition for so long). Returns (topic partition, segment, records in its tree) of each.
 
         Raises ``FatalError`` where offsets do not follow each other, naming the places: nothing is sealed over a hole, and
         all other topic partitions are sealed nevertheless.
         """
         if not await self._connection.fetchval(self._queries["seal_lock"]):
             raise UsageError("the archive is being sealed by somebody else; both would write the same segments")
+        try:
+            return await self._seal(now, segment_records, interval, patient=patient)
+        finally:
+            await self._connection.execute(self._queries["seal_unlock"])
+
+    async def free(self) -> bool:
+        """Whether nobody else is sealing just now. Merely a look: ``seal`` takes the lock."""
+        if not await self._connection.fetchval(self._queries["seal_lock"]):
+            return False
+        await self._connection.execute(self._queries["seal_unlock"])
+        return True
+
+    async def oldest_unsealed_s(self, now: int) -> float:
+        """For how long the topic partition that has waited longest with stored records has had no seal, in seconds."""
+        at = await self._connection.fetchval(self._queries["oldest_unsealed"], self._prefix)
+        return 0.0 if at is None else max(0, now - from_datetime(at)) / SECOND
+
+    async def _seal(
+        self, now: int, segment_records: int, interval: int, *, patient: bool
+    ) -> list[tuple[str, int, int]]:
         sealed, holes = [], []
+        positions = {
+            self._prefix + row["lane"]: row["position"]
+            for row in await self._connection.fetch(self._queries["positions"])
+        }
         for stream in await streams(self._connection, self._prefix):
-            overdue = stream.sealed_at is None or now - stream.sealed_at >= interval
+            since = stream.seen_at if patient and stream.sealed_at is None else stream.sealed_at
+            overdue = since is None or now - since >= interval
+            position = positions.get(stream.label)
+            if position is not None and stream.next_offset is None and patient and not overdue:
+                if position < segment_records:
+                    continue
+            elif position is not None and stream.next_offset is not None:
+                # What the service has stored beyond the last seal: mostly nothing, and then there is nothing to read.
+                waiting = position - stream.next_offset
+                if waiting <= 0 or (waiting < segment_records and not overdue):
+                    continue
             at: Stream | None = stream
             try:
                 while at is not None and (at := await self._segment(at, now, segment_records, whole=not overdue)):
@@ -98,41 +138,65 @@ class Sealer:
 
     async def _segment(self, stream: Stream, now: int, most: int, *, whole: bool) -> Stream | None:
         """The stream after one more segment; None where there is nothing for one."""
-        first, salts, leaves = stream.next_offset, secrets.token_bytes(SALT * most), list[bytes]()
-        async for body in bodies(self._connection, stream.id, first or 0, None, most):
-            first = body.offset if first is None else first
-            if body.offset != first + len(leaves):
+        gap = None if stream.next_offset is None else await self._gap(stream, stream.next_offset)
+        if gap is not None:
+            following, explanation = gap
+            first = stream.next_offset or 0
+            leaf = gap_leaf(first, following, explanation)
+            return await self._add(stream, now, (first, following), (leaf, b""), explanation)
+        first_or_none, salts, leaves = stream.next_offset, secrets.token_bytes(SALT * most), list[bytes]()
+        async for body in bodies(self._connection, stream.id, first_or_none or 0, None, most):
+            first_or_none = body.offset if first_or_none is None else first_or_none
+            expected = first_or_none + len(leaves)
+            if body.offset != expected:
+                if leaves and await self._gap(stream, expected) is not None:
+                    whole = False
+                    break
                 raise FatalError(
-                    f"{stream.label}: offset {first + len(leaves)} is not in the archive, but {body.offset} is. Nothing is "
-                    "sealed behind it; find out who took it (deskline archive verify), and restore it from the backup"
+                    f"{stream.label}: offset {expected} is not in the archive, but {body.offset} is. Nothing is sealed "
+                    "behind it; find out who took it (deskline archive verify), and restore it from the backup. Where Kafka "
+                    "had lost it: deskline archive gap"
                 )
             at = len(leaves) * SALT
             leaves.append(record_leaf(body, salts[at : at + SALT]))
-        if not leaves or first is None or (whole and len(leaves) < most):
+        if not leaves or first_or_none is None or (whole and len(leaves) < most):
             return None
-        packed, number, following = b"".join(leaves), stream.number + 1, first + len(leaves)
-        tree, proof = stream.tree.grown(packed)
+        offsets = first_or_none, first_or_none + len(leaves)
+        return await self._add(stream, now, offsets, (b"".join(leaves), salts[: len(leaves) * SALT]), None)
+
+    async def _gap(self, stream: Stream, offset: int) -> tuple[int, str] | None:
+        """The offset after the gap that begins here, and its explanation."""
+        row = await self._connection.fetchrow(self._queries["gap_at"], stream.id, offset)
+        return None if row is None else (row["next_offset"], row["explanation"])
+
+    async def _add(
+        self, stream: Stream, now: int, offsets: tuple[int, int], packed: tuple[bytes, bytes], gap: str | None
+    ) -> Stream:
+        """``packed``: leaves and salts."""
+        leaves, salts = packed
+        number = stream.number + 1
+        tree, proof = stream.tree.grown(leaves)
         origin = origin_of(self._keys[0].name, stream)
-        note = sign_note(checkpoint_text(origin, tree.size, tree.root(), number, (first, following)), self._keys)
+        note = sign_note(checkpoint_text(origin, tree.size, tree.root(), number, offsets), self._keys)
         await self._connection.execute(
             self._queries["add_seal"],
-            *(stream.id, number, first, following, tree.size, packed, salts[: len(leaves) * SALT]),
-            *(b"".join(tree.peaks), b"".join(proof), origin, tree.root(), note, to_datetime(now)),
+            *(stream.id, number, *offsets, tree.size, leaves, salts, b"".join(tree.peaks), b"".join(proof)),
+            *(origin, tree.root(), note, to_datetime(now), gap),
         )
-        return stream._replace(number=number, next_offset=following, tree=tree)
+        return stream._replace(number=number, next_offset=offsets[1], tree=tree)
 
-    async def write_directory(self, directory: Path) -> int:
+    async def write_directory(self, directory: Place) -> int:
         """Every checkpoint as a file ``<topic>/<partition>/<segment>.checkpoint``; how many were new. A file that is
         there already is left as it is: it is what ``verify`` compares with.
         """
         written = 0
         for stream in await streams(self._connection, self._prefix):
-            folder = directory / stream.topic / str(stream.partition)
-            folder.mkdir(parents=True, exist_ok=True)
-            there = {file.name for file in folder.iterdir()}
-            for number, note in await self._connection.fetch(self._queries["notes"], stream.id):
-                if file_name(number) not in there:
-                    _write(folder / file_name(number), note)
+            there = await asyncio.to_thread(directory.names, stream.label, _SUFFIX)
+            known = set(there)
+            for number, note in await self._connection.fetch(self._queries["notes"], stream.id, number_of(there)):
+                name = f"{stream.label}/{file_name(number)}"
+                if name not in known:
+                    await asyncio.to_thread(directory.write, name, note.encode())
                     written += 1
         return written
 
@@ -153,17 +217,16 @@ def origin_of(name: str, stream: Stream) -> str:
 
 
 def file_name(number: int) -> str:
-    return f"{number:010d}.checkpoint"
+    return f"{number:010d}{_SUFFIX}"
 
 
-def _write(path: Path, note: str) -> None:
-    """Whole or not at all."""
-    half = path.with_suffix(".half")
-    with half.open("w", encoding="utf-8") as file:
-        file.write(note)
-        file.flush()
-        os.fsync(file.fileno())
-    half.replace(path)
+def number_of(names: Sequence[str]) -> int:
+    """The last segment without a missing one before it, of the names of checkpoints."""
+    known = {int(name.rpartition("/")[2].removesuffix(_SUFFIX)) for name in names}
+    last = 0
+    while last + 1 in known:
+        last += 1
+    return last
 
 
 def _event(row: Mapping[str, Any], prefix: str) -> Output:
@@ -189,7 +252,16 @@ async def streams(connection: Connection, prefix: str) -> list[Stream]:
         tree = Tree(row["tree_size"] or 0, split(row["peaks"] or b"", HASH))
         sealed_at = None if row["sealed_at"] is None else from_datetime(row["sealed_at"])
         found.append(
-            Stream(row["id"], row["topic"], row["partition"], row["number"] or 0, row["next_offset"], tree, sealed_at)
+            Stream(
+                row["id"],
+                row["topic"],
+                row["partition"],
+                row["number"] or 0,
+                row["next_offset"],
+                tree,
+                sealed_at,
+                from_datetime(row["seen_at"]),
+            )
         )
     return found
 
@@ -224,11 +296,11 @@ class Report(NamedTuple):
     findings: list[Finding]
 
 
-async def verify(connection: Connection, stream: Stream, trusted: Trusted, directory: Path | None) -> Report:
+async def verify(connection: Connection, stream: Stream, trusted: Trusted, directory: Place | None) -> Report:
     """Everything that can be said of a topic partition: its seals, its records, and the directory's checkpoints."""
     queries = load_queries()
     gone = [tuple(row) for row in await connection.fetch(queries["dropped"], stream.id)]
-    kept = {} if directory is None else _kept(directory / stream.topic / str(stream.partition))
+    kept = {} if directory is None else await asyncio.to_thread(_kept, directory, stream.label)
     checker: Checker | None = None
     found: list[Finding] = []
     number = records = retired = 0
@@ -259,24 +331,24 @@ async def verify(connection: Connection, stream: Stream, trusted: Trusted, direc
     return Report(stream.label, number, records, retired, found)
 
 
-def strangers(known: Sequence[Stream], directory: Path | None) -> list[str]:
+def strangers(known: Sequence[Stream], directory: Place | None) -> list[str]:
     """Topic partitions with checkpoints in the directory of which the archive knows nothing at all."""
     if directory is None:
         return []
     labels = {stream.label for stream in known}
-    found = {file.parent.relative_to(directory).as_posix() for file in directory.glob("*/*/*.checkpoint")}
-    return sorted(found - labels)
+    return sorted({name.rpartition("/")[0] for name in directory.names("", _SUFFIX)} - labels)
 
 
-def _kept(folder: Path) -> dict[int, str]:
-    if not folder.is_dir():
-        return {}
-    return {int(file.stem): file.read_text(encoding="utf-8") for file in folder.glob("*.checkpoint")}
+def _kept(directory: Place, label: str) -> dict[int, str]:
+    return {
+        int(name.rpartition("/")[2].removesuffix(_SUFFIX)): directory.read(name).decode()
+        for name in directory.names(label, _SUFFIX)
+    }
 
 
 def segment_of(row: Mapping[str, Any]) -> Segment:
     consistency = tuple(split(row["consistency"], HASH))
-    plain = ("number", "first_offset", "next_offset", "tree_size", "leaves", "salts", "note")
+    plain = ("number", "first_offset", "next_offset", "tree_size", "leaves", "salts", "note", "gap")
     return Segment(consistency=consistency, **{name: row[name] for name in plain})
 
 

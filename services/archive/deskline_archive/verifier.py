@@ -7,7 +7,8 @@
 
 Trees are RFC 6962's (SHA-256). Leaf ``i`` of a topic partition is ``offset (8 bytes) ‖ broker time in µs (8, signed) ‖
 commitment (32)``, and the commitment is ``SHA-256(salt ‖ key ‖ headers ‖ value)``, each of the three with its length
-before it (8 bytes; -1: null). Without salt and body the leaf still proves that there was a record, and when.
+before it (8 bytes; -1: null). Without salt and body the leaf still proves that there was a record, and when. Offsets that
+Kafka had lost are a segment with the single leaf ``"gap" ‖ first offset ‖ offset after the last ‖ SHA-256(explanation)``.
 """
 
 import base64
@@ -26,6 +27,7 @@ SALT: Final = 16
 HASH: Final = 32
 _LEAF: Final = struct.Struct(">Qq32s")
 _LENGTH: Final = struct.Struct(">q")
+_RANGE: Final = struct.Struct(">QQ")
 _NULL: Final = _LENGTH.pack(-1)
 _ED25519: Final = b"\x01"
 
@@ -59,6 +61,8 @@ class Segment(NamedTuple):
     salts: bytes
     consistency: tuple[bytes, ...]
     note: str
+    gap: str | None = None
+    """Why its offsets do not exist: then it has one leaf, for this text, and no records."""
 
 
 class Checkpoint(NamedTuple):
@@ -91,6 +95,11 @@ def record_leaf(body: Body, salt: bytes) -> bytes:
             parts.append(_LENGTH.pack(len(part)))
             parts.append(part)
     return hash_leaf(_LEAF.pack(offset, broker_at, hashlib.sha256(b"".join(parts)).digest()))
+
+
+def gap_leaf(first: int, following: int, explanation: str) -> bytes:
+    """The leaf hash of an explained gap. Of another length than a record's, so neither can stand for the other."""
+    return hash_leaf(b"gap" + _RANGE.pack(first, following) + hashlib.sha256(explanation.encode()).digest())
 
 
 class Tree:
@@ -268,7 +277,10 @@ class Checker:
         if self._next_offset not in {None, segment.first_offset}:
             found.append(Finding(number, self._next_offset, "offsets do not follow the segment before"))
         count = segment.next_offset - segment.first_offset
-        if (len(segment.leaves), len(segment.salts)) != (count * HASH, count * SALT):
+        if segment.gap is not None:
+            if segment.leaves != gap_leaf(segment.first_offset, segment.next_offset, segment.gap):
+                found.append(Finding(number, None, "the explanation of the gap is not what was sealed"))
+        elif (len(segment.leaves), len(segment.salts)) != (count * HASH, count * SALT):
             found.append(Finding(number, None, "the number of leaves is not that of the offsets"))
         after, _ = self._tree.grown(segment.leaves)
         signed = read_note(segment.note, self._trusted)
@@ -293,6 +305,8 @@ class Checker:
 def check_bodies(segment: Segment, bodies: Sequence[Body]) -> list[Finding]:
     """What of a segment's records does not fit its leaves. ``bodies``: every row with an offset of the segment."""
     number, first = segment.number, segment.first_offset
+    if segment.gap is not None:
+        return [Finding(number, body.offset, "inserted") for body in bodies]
     leaves, salts = split(segment.leaves, HASH), split(segment.salts, SALT)
     by_offset: dict[int, Body] = {}
     found = []
@@ -344,6 +358,7 @@ def segment_of(line: Mapping[str, Any]) -> Segment:
         bytes.fromhex(line["salts"]),
         tuple(bytes.fromhex(part) for part in line["consistency"]),
         line["note"],
+        line.get("gap"),
     )
 
 

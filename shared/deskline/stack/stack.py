@@ -37,7 +37,9 @@ from deskline.targets import settings_of
 READY_S: Final = 120.0
 _WATCH_S: Final = 0.25
 _LONGEST_DELAY_S: Final = 10.0
-MADE_BY_US: Final = ("kafka", "postgres", "logs", "run", "stack.json", "prometheus-targets.json", "up.lock", "up.pid")
+MADE_BY_US: Final = (
+    "kafka", "postgres", "archive", "logs", "run", "stack.json", "prometheus-targets.json", "up.lock", "up.pid",
+)  # fmt: skip
 
 
 def service_names() -> tuple[str, ...]:
@@ -217,6 +219,8 @@ class Stack:
             "DESKLINE_BOOTSTRAP_SERVERS": self.bootstrap_servers,
             "DESKLINE_POSTGRES_DSN": self.postgres_dsn,
             "DESKLINE_TOPIC_PREFIX": self.options.topic_prefix,
+            # Its keys and copies: beside the database, and wherever the operator's own environment says.
+            "DESKLINE_ARCHIVE_HOME": os.environ.get("DESKLINE_ARCHIVE_HOME", str(self.state_dir / "archive")),
             **self.options.environment,
         }
         return Supervisor(self.state_dir, environment, changed=self._write, command=self.options.command)
