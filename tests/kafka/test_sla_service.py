@@ -298,3 +298,41 @@ async def test_an_answer_that_comes_after_the_allowed_lateness_takes_the_breach_
     outs = await quick.told(SLA)
     assert words(outs) == ["c-1 instant_reply breached", "c-1 instant_reply breach_retracted", "c-1 instant_reply met"]
     assert outs[-1].data["met_at"] == rfc3339(at + SECOND)
+
+
+async def test_the_owner_is_reminded_of_what_waits_until_he_reads_and_answers(topics, tmp_path, eventually):
+    desk = Deployment(topics, PARTITIONS)
+    rules = "reminders: {unread: {after_s: 1, times: 2}, unanswered: {after_s: 2, every_s: 1, times: 4}}\n"
+    await desk.configure(tmp_path, {**documents(), "sla": TARGETS % 0 + "warnings: []\n" + rules})
+
+    def reminders(outs, subject):
+        return [
+            (out.data["kind"], out.data["n"])
+            for out in outs
+            if out.value["type"] == "sla.reminder.v1" and out.value["subject"] == subject
+        ]
+
+    async def enough():
+        outs = await desk.told(SLA)
+        return len(reminders(outs, "c-1")) == 6 and outs
+
+    async with desk.running("sla") as service:
+        at = now_us()
+        # Both belong to anna, because she wrote in them; in the second she answers at once.
+        await desk.send([
+            said("c-1", at - 3, "m-1"), wrote("c-1", at - 2, "s-1"), said("c-1", at, "m-2"),
+            said("c-2", at - 3, "m-3"), wrote("c-2", at - 2, "s-3"), said("c-2", at, "m-4"), wrote("c-2", at + 1, "s-4"),
+        ])  # fmt: skip
+        outs = await eventually(enough, "two and four", PATIENCE_S)
+        await eventually(caught_up(service), "nothing more", PATIENCE_S)
+        first = next(out for out in outs if out.value["type"] == "sla.reminder.v1")
+        assert first.data | {"since": ""} == {
+            "kind": "unread", "message_id": "m-2", "shop_id": "teahouse", "since": "", "n": 1, "agent_id": "anna",
+        }  # fmt: skip
+        assert parse_rfc3339(first.data["since"]) == at
+        assert parse_rfc3339(first.value["time"]) >= at + 2 * SECOND, "after one, and the allowed lateness"
+        assert sorted(reminders(outs, "c-1")) == [
+            *(("unanswered", n) for n in range(1, 5)),
+            *(("unread", n) for n in (1, 2)),
+        ]
+        assert reminders(outs, "c-2") == []

@@ -18,13 +18,13 @@ from deskline_archive.metrics import INVALID_REASONS
 from deskline_archive.metrics import Metrics as ArchiveMetrics
 from deskline_autoreply.metrics import Metrics as AutoreplyMetrics
 from deskline_router.metrics import Metrics as RouterMetrics
-from deskline_sla.metrics import ANSWER_BUCKETS, TIERS, OverdueGauges, Tally
+from deskline_sla.metrics import ANSWER_BUCKETS, REMINDERS, TIERS, OverdueGauges, Tally
 from deskline_sla.model import METRICS, Word
 from deskline_sla.policy.targets import DEFAULTS
 
 BOUNDED = {
     "service", "topic", "partition", "metric", "tier", "type", "reason", "outcome", "agreement", "le", "generation",
-    "task", "implementation", "major", "minor", "patchlevel", "version",
+    "task", "implementation", "kind", "major", "minor", "patchlevel", "version",
 }  # fmt: skip
 
 
@@ -58,6 +58,8 @@ def test_what_rules_ask_for_is_there_at_zero_before_anything_happens(registry):
             for word in Word:
                 assert shown("deskline_sla_told_total", metric=metric, tier=tier, type=word.value) == 0
         assert shown("deskline_sla_overdue_clocks", metric=metric) == 0
+    for kind in REMINDERS:
+        assert shown("deskline_sla_reminders_total", kind=kind) == 0
         assert shown("deskline_sla_answer_seconds_count", metric=metric) == 0
     for reason in INVALID_REASONS:
         assert shown("deskline_archive_invalid_records_total", reason=reason) == 0

@@ -2,7 +2,7 @@
 
 **In.** ``conversations.v1``, ``replies.v1``, ``routing.v1`` of the lane, and ``shops.v1`` (configuration) by the runtime.
 **Out.** ``sla.v1``: ``sla.met``, ``sla.breached``, ``sla.cancelled``, ``sla.breach_retracted``, ``sla.warning``,
-``sla.retargeted``.
+``sla.retargeted``, ``sla.reminder``.
 
 **How.** A conversation's clocks are a pure fold over its records in *fold order*: the order in which things happened, as
 far as their event times say (``policy.order``), not in which they were read. The state of a conversation is its facts
@@ -34,5 +34,6 @@ words on each clock are written to ``shadow_clocks`` in the same transaction. Th
 fold at the instant at which it comes into force: open clocks that are not breached take it there (``policy.clock.retarget``), counted
 anew from their start. Conversations in which nothing happens then are woken by ``reevaluation``.
 
-**Not here yet.** ``sla.reminder``.
+**Reminders** (``policy.remind``) are nudges to the owner that a message waits unread or unanswered. They follow from the same fold, by the
+same watermark, and are never taken back.
 """

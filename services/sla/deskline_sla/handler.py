@@ -26,8 +26,11 @@ from deskline_sla.model import (
     Ignored,
     Kind,
     Name,
+    Nudge,
+    Nudges,
     Overdue,
     Reason,
+    ReminderRules,
     Shadow,
     Side,
     State,
@@ -35,15 +38,16 @@ from deskline_sla.model import (
     Walk,
 )
 from deskline_sla.policy import clock as clocks
-from deskline_sla.policy import order
+from deskline_sla.policy import order, remind
 from deskline_sla.policy.fold import Fold, owner_at
 from deskline_sla.policy.tell import Now, name, retarget, settle, standing, warn, withdraw
 from deskline_sla.reading import READERS, TOPICS, hashed, outcome
 from deskline_sla.shadow import Decided, rows
-from deskline_sla.telling import output
+from deskline_sla.telling import output, reminder
 from deskline_sla.terms import ConfiguredTerms
 
 _RECEIVED: Final = int(Kind.RECEIVED)
+_SAID: Final = "message.received.v1"
 _TOPIC_NUMBER: Final = {topic: number for number, topic in enumerate(TOPICS)}
 # An outcome follows its message closely; beyond this the conversation is folded anew, which is right in any case.
 _LOOK_BACK: Final = 32
@@ -67,6 +71,8 @@ class SlaFolding:
 
     def due(self, state: State) -> int | None:
         wake = state.wake if state.shadow is None else min(state.wake, state.shadow.wake)
+        if state.nudges is not None:
+            wake = min(wake, state.nudges.wake + self.lateness_us)
         return wake if wake < FOREVER else None
 
     def advance(self, subject: str, state: State, events: Sequence[Event], context: Context) -> list[Output]:
@@ -81,9 +87,17 @@ class SlaFolding:
         say = live.say
         for change in _overdue_changes(subject, context.lane, state, live):
             context.effect(change)
+        nudges = self._remind(state, events, counted, live.fold, context) if context.config.reminds else []
         # apply
+        said = [reminder(subject, state.shop, nudge, context.now) for nudge in nudges]
+        return self._told(subject, say, counted, state, context) + said
+
+    def _told(
+        self, subject: str, say: list[Telling], counted: Sequence[Event], state: State, context: Context
+    ) -> list[Output]:
         if not say:
             return []
+        terms, _ = self._policies(context.config)
         if self.tally is not None:
             self.tally.add(say, subject, context.now, self.lateness_us)
         breaches = sum(told.end == End.BREACHED for told in state.told.values())
@@ -168,6 +182,33 @@ class SlaFolding:
         told = rows(subject, context.lane, shadow, live=live, candidate=candidate, has_candidate=terms.has_candidate)
         for row in told:
             context.effect(row)
+
+    def _remind(
+        self, state: State, events: Sequence[Event], counted: Sequence[Event], fold: Fold, context: Context
+    ) -> list[Nudge]:
+        nudges = state.nudges
+        if nudges is None:
+            said = (event for event in counted if event.type == _SAID)
+            if not any(context.config.sla(state.shop, event.at, event.broker_at).reminders for event in said):
+                return []
+            nudges = state.nudges = Nudges()
+        for event in counted:
+            if event.type == _SAID:
+                nudges.names[hashed(event.data.message_id)] = event.data.message_id
+        # Reading twice is reading once: duplicates need not be told apart.
+        for event in events:
+            if event.type == "message.read.v1" and event.data.reader.kind == "agent":
+                remind.read(nudges, state.facts, event.data.reader.id, hashed(event.data.message_id))
+        terms, _ = self._policies(context.config)
+
+        def rules_of(fact: Fact) -> ReminderRules | None:
+            return terms.reminders(state.shop, fact)
+
+        horizon = context.watermark - self.lateness_us
+        say = remind.remind(nudges, state.facts, state.ignored, fold.walk, rules_of, horizon=horizon)
+        if self.tally is not None:
+            self.tally.remind(say)
+        return say
 
     def _wake(self, side: Side, fold: Fold, running: list[Clock], watermark: int, say: list[Telling]) -> int:
         """Warn where a threshold is used up; the next instant at which anything can become due."""

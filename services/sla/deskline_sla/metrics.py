@@ -9,10 +9,11 @@ from prometheus_client import Counter as Metric
 
 from deskline.clock import SECOND, rfc3339
 from deskline.ids import clock_id
-from deskline_sla.model import FOREVER, METRICS, Clock, Telling, Word
+from deskline_sla.model import FOREVER, METRICS, Clock, Nudge, Telling, Word
 
 TIERS: Final = ("vip", "regular", "new", "other")
 """Tiers are free words of the gateway: those of the contract have a label of their own, the rest share one."""
+REMINDERS: Final = ("unread", "unanswered")
 # Every default target (30, 180, 300, 172 800) is a boundary, and so are its warnings at 50 and 80 %, and the 60 s that the
 # mean is meant to stay below; a share "within its target" is then exact. Beyond: a day for resolution.
 ANSWER_BUCKETS: Final = (
@@ -55,6 +56,9 @@ class Tally:
             buckets=_LATENESS_BUCKETS,
             registry=registry,
         )
+        reminders = Metric("deskline_sla_reminders", "Reminders told, committed.", ["kind"], registry=registry)
+        self._reminders: Final = {kind: reminders.labels(kind) for kind in REMINDERS}
+        self._reminded: Counter[str] = Counter()
         self._decided: Counter[tuple[int, str, Word]] = Counter()
         self._seen: list[_Seen] = []
 
@@ -70,7 +74,12 @@ class Tally:
                 late_s = max(0, now - told_from) / SECOND
                 self._seen.append(_Seen(self._lateness, late_s, {"clock_id": clock}))
 
+    def remind(self, nudges: Iterable[Nudge]) -> None:
+        self._reminded.update(nudge.kind for nudge in nudges)
+
     def committed(self) -> None:
+        for kind, count in self._reminded.items():
+            self._reminders[kind].inc(count)
         for key, count in self._decided.items():
             self._children[key].inc(count)
         for histogram, seconds, exemplar in self._seen:
@@ -79,6 +88,7 @@ class Tally:
 
     def aborted(self) -> None:
         self._decided.clear()
+        self._reminded.clear()
         self._seen.clear()
 
 

@@ -334,6 +334,54 @@ class Shadow(Struct, array_like=True):
     """Clocks that have a row."""
 
 
+class ReminderRule(NamedTuple):
+    after_us: int
+    every_us: int
+    times: int
+
+
+class ReminderRules(NamedTuple):
+    """Of a shop at one instant, and the hours in which they count; None: none of that kind."""
+
+    unread: ReminderRule | None
+    unanswered: ReminderRule | None
+    hours: Hours
+
+
+class Nudged(Struct, array_like=True, gc=False):
+    """How often was reminded of one message."""
+
+    n: int = 0
+    since: int = 0
+    """From where the present owner's reminders count."""
+    ticks: int = 0
+    """How many of them have come."""
+
+
+class Nudges(Struct, array_like=True):
+    """What is known for reminders. Everything is of messages that wait."""
+
+    names: dict[int, str] = field(default_factory=dict)
+    """Message → its id as it is written."""
+    reads: dict[str, int] = field(default_factory=dict)
+    """Agent → place up to which he has read."""
+    unread: dict[int, Nudged] = field(default_factory=dict)
+    unanswered: dict[int, Nudged] = field(default_factory=dict)
+    wake: int = FOREVER
+    """The next one's instant."""
+
+
+class Nudge(NamedTuple):
+    """One reminder to say."""
+
+    kind: str
+    """unread | unanswered"""
+    message_id: str
+    since: int
+    n: int
+    agent: str
+
+
 class Side(Protocol):
     """What one fold over a conversation's facts has come to: the live one (``State``) or the candidate's (``Shadow``)."""
 
@@ -368,6 +416,8 @@ class State(Struct, array_like=True):
     """Once a record came while the shop had a candidate policy."""
     overdue: set[Name] = field(default_factory=set)
     """Clocks that have a row among the overdue: breached, and nobody has stopped them yet."""
+    nudges: Nudges | None = None
+    """Once a message came while some shop had reminders."""
 
 
 class Word(Enum):

@@ -4,11 +4,19 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from deskline.clock import SECOND, rfc3339
-from deskline.events.models import SlaBreached, SlaBreachRetracted, SlaCancelled, SlaMet, SlaRetargeted, SlaWarning
+from deskline.events.models import (
+    SlaBreached,
+    SlaBreachRetracted,
+    SlaCancelled,
+    SlaMet,
+    SlaReminder,
+    SlaRetargeted,
+    SlaWarning,
+)
 from deskline.events.wire import encode, new
-from deskline.ids import clock_id, event_id
+from deskline.ids import clock_id, event_id, name_id
 from deskline.records import SLA, Event, Output
-from deskline_sla.model import METRICS, Telling, Word
+from deskline_sla.model import METRICS, Nudge, Telling, Word
 
 SOURCE: Final = "/deskline/sla"
 
@@ -47,6 +55,22 @@ _DATA: Final[dict[Word, Callable[[Telling, dict[str, Any]], Any]]] = {
     Word.RETRACTED: _retracted,
     Word.RETARGETED: _retargeted,
 }
+
+
+def reminder(subject: str, shop: str, nudge: Nudge, now: int) -> Output:
+    data = new(
+        SlaReminder,
+        kind=nudge.kind,
+        message_id=nudge.message_id,
+        shop_id=shop,
+        since=rfc3339(nudge.since),
+        n=nudge.n,
+        agent_id=nudge.agent,
+    )
+    event_type = "sla.reminder.v1"
+    id_ = event_id(subject, event_type, name_id("reminder", nudge.kind, nudge.message_id), nudge.n)
+    value = encode(event_type, id=id_, source=SOURCE, subject=subject, time=now, data=data)
+    return Output(SLA, subject.encode(), value, None)
 
 
 def output(subject: str, telling: Telling, cause: Event | None, now: int) -> Output:

@@ -9,8 +9,20 @@ from typing import Final
 from deskline.calendars import ALWAYS, Hours
 from deskline.clock import SECOND
 from deskline.config.book import ConfigBook, Versioned
-from deskline.config.documents import Calendar, CalendarsDocument, SlaDocument, SlaPolicies
-from deskline_sla.model import METRICS, Case, Clock, Metric, Retarget, Telling, Terms, Word
+from deskline.config.documents import Calendar, CalendarsDocument, Reminder, SlaDocument, SlaPolicies
+from deskline_sla.model import (
+    METRICS,
+    Case,
+    Clock,
+    Fact,
+    Metric,
+    ReminderRule,
+    ReminderRules,
+    Retarget,
+    Telling,
+    Terms,
+    Word,
+)
 from deskline_sla.policy.targets import ALWAYS_COUNTED, actions_on_breach, actions_on_warning, choose
 
 # Tier and channel come from outside and may be anything: beyond this the memory starts anew. A shop has tens.
@@ -73,6 +85,15 @@ class ConfiguredTerms:
     def hours(self, clock: Clock) -> Hours:
         return self._compiled(self.book.calendars(clock.shop, *_moment(clock, clock.hours_at)), clock.calendar)
 
+    def reminders(self, shop: str, fact: Fact) -> ReminderRules | None:
+        document = self.book.sla(shop, fact.at, fact.broker_at)
+        rules = document.reminders
+        if rules is None:
+            return None
+        calendars = self.book.calendars(shop, fact.at, fact.broker_at)
+        hours = self._compiled(calendars, _calendar(document, calendars))
+        return ReminderRules(_rule(rules.unread), _rule(rules.unanswered), hours)
+
     def has_candidate(self, shop: str, at: int, broker_at: int) -> bool:
         """Whether the policy in force at ``at`` has one beside it in shadow."""
         return "sla" in self.book.candidates and self.book.sla(shop, at, broker_at).candidate is not None
@@ -109,9 +130,7 @@ class ConfiguredTerms:
             return None
         calendar, hours = "", ALWAYS
         if calendars is not None:
-            wanted = document.calendar
-            # A calendar that this version of the calendars does not have: the shop's own hours, rather than none.
-            calendar = wanted if wanted is not None and wanted in calendars.calendars else calendars.default
+            calendar = _calendar(document, calendars)
             hours = self._compiled(calendars, calendar)
         return Terms(
             target_us=target_us,
@@ -131,6 +150,19 @@ class ConfiguredTerms:
         if known is None:
             known = self._hours[id(calendar)] = (calendar, Hours.of(calendar))
         return known[1]
+
+
+def _calendar(document: SlaPolicies, calendars: CalendarsDocument) -> str:
+    """A calendar that this version of the calendars does not have: the shop's own hours, rather than none."""
+    wanted = document.calendar
+    return wanted if wanted is not None and wanted in calendars.calendars else calendars.default
+
+
+def _rule(rule: Reminder | None) -> ReminderRule | None:
+    if rule is None:
+        return None
+    every_s = rule.after_s if rule.every_s is None else rule.every_s
+    return ReminderRule(round(rule.after_s * SECOND), round(every_s * SECOND), rule.times)
 
 
 def _moment(clock: Clock, at: int) -> tuple[int, int | None]:

@@ -116,6 +116,8 @@ class ConfigBook:
         self.refused: list[Refused] = []
         self.candidates: set[DocumentKind] = set()
         """Kinds of which some version has a candidate in shadow: of others, nobody need ask."""
+        self.reminds = False
+        """Whether some version of the policies has reminders: otherwise nobody need ask."""
         self.reevaluated_at: list[int] = []
         """When versions of policies or calendars that were applied with ``reevaluate`` come into force, of all shops, in order."""
         self.generation = 0
@@ -190,6 +192,7 @@ class ConfigBook:
         self._numbers.add(number)
         if getattr(document, "candidate", None) is not None:
             self.candidates.add(kind)
+        self.reminds = self.reminds or getattr(document, "reminders", None) is not None
         versioned = Versioned(version, document, in_force_at)
         timeline = self._timelines.get((shop_id, kind))
         if timeline is None:

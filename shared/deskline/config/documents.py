@@ -239,7 +239,28 @@ class ReportSettings(Document):
     platform: PlatformMeasure = PlatformMeasure()
 
 
+class Reminder(Document):
+    """When the owner is reminded, in seconds of the shop's hours."""
+
+    after_s: PositiveSeconds
+    """From the latest of the message, the owner's taking over and the end of a hold to the first reminder."""
+    every_s: Annotated[float, Field(ge=1, le=315_576_000)] | None = None
+    """Between one and the next; absent: ``after_s``."""
+    times: Annotated[int, Field(ge=1, le=1000)] = 3
+    """At most so many for each owner of a message."""
+
+
+class Reminders(Document):
+    """Nudges to the owner of a conversation (``sla.reminder``); the desktop merges them per agent. Absent: none."""
+
+    unread: Reminder | None = None
+    """A customer's message that he has neither read nor answered."""
+    unanswered: Reminder | None = None
+    """The first one since an agent last wrote."""
+
+
 class SlaDocument(SlaPolicies):
+    reminders: Reminders | None = None
     report: ReportSettings | None = None
     """Targets and weights of ``deskline report``; absent: the defaults."""
     candidate: SlaPolicies | None = None
