@@ -122,6 +122,14 @@ def _services() -> list[dict[str, Any]]:
             service="sla",
         ),
         _alert(
+            "DesklineMessagesDelayed",
+            "histogram_quantile(0.99, sum by (le, stage, channel) (rate(deskline_message_delay_seconds_bucket[10m]))) > 3\n"
+            "and sum by (stage, channel) (increase(deskline_message_delay_seconds_count[10m])) >= 20",
+            "{{ $labels.channel }}: one message in a hundred takes more than {{ $value | humanizeDuration }} {{ $labels.stage }}.",
+            severity="warning",
+            for_="5m",
+        ),
+        _alert(
             "DesklineOutboxOld",
             "max by (service) (deskline_outbox_age_seconds) > 30",
             "{{ $labels.service }} has decided what Kafka has not taken for {{ $value | humanizeDuration }}.",

@@ -64,6 +64,10 @@ CUSTOMERS: Final = Dashboard(
               "Breaches that a late event took back, in an hour."),
         Panel("Time to answer", _quantiles("deskline_sla_answer_seconds", "metric"), "s",
               "Counted time of the clocks that were met; targets are boundaries of the buckets."),
+        Panel("Delay of messages", (
+            ("histogram_quantile(0.99, sum by (le, stage, channel) (rate(deskline_message_delay_seconds_bucket[5m])))",
+             "{{channel}} {{stage}} p99"),), "s",
+              "From the sender to the broker, and from there to the decision. From 3 s on the router takes it as silence."),
         Panel("Waiting for an agent", (
             ("max(deskline_router_waiting_requests)", "waiting"),
             ("max(deskline_router_last_step_requests)", "at the last step")), "short", "Requests without an assignment."),

@@ -16,6 +16,7 @@ from deskline.outbox import Outbox
 from deskline.records import ALL_TOPICS
 from deskline_archive.metrics import INVALID_REASONS
 from deskline_archive.metrics import Metrics as ArchiveMetrics
+from deskline_autoreply.metrics import CHANNELS, DELAY_BUCKETS
 from deskline_autoreply.metrics import Metrics as AutoreplyMetrics
 from deskline_router.metrics import Metrics as RouterMetrics
 from deskline_sla.metrics import ANSWER_BUCKETS, REMINDERS, TIERS, OverdueGauges, Tally
@@ -24,7 +25,7 @@ from deskline_sla.policy.targets import DEFAULTS
 
 BOUNDED = {
     "service", "topic", "partition", "metric", "tier", "type", "reason", "outcome", "agreement", "le", "generation",
-    "task", "implementation", "kind", "major", "minor", "patchlevel", "version",
+    "stage", "channel", "task", "implementation", "kind", "major", "minor", "patchlevel", "version",
 }  # fmt: skip
 
 
@@ -193,3 +194,28 @@ def test_a_calendar_knows_its_holidays_to_the_end_of_the_last_year_that_it_lists
     known = horizon(calendar)
     assert known == (None if until is None else parse_rfc3339(until))
     assert known is None or rfc3339(known + SECOND)
+
+
+def test_the_delay_of_a_message_is_shown_by_channel_and_stage_with_bounded_labels():
+    made = CollectorRegistry()
+    metrics = AutoreplyMetrics(made)
+    log = Log()
+
+    def delays(stage, channel):
+        labels = {"stage": stage, "channel": channel}
+        return tuple(
+            made.get_sample_value(f"deskline_message_delay_seconds_{name}", labels) for name in ("count", "sum")
+        )
+
+    assert {delays(stage, channel) for stage in ("to_broker", "to_decision") for channel in CHANNELS} == {(0, 0)}
+    event = log.customer(10, "m-1", broker=12, channel="web")
+    metrics.delayed(event, at(12.5))
+    assert delays("to_broker", "web") == (1, pytest.approx(2))
+    assert delays("to_decision", "web") == (1, pytest.approx(0.5))
+    # A time that was not believed is the broker's: it says nothing of the way there. Clocks differ a little.
+    metrics.delayed(event._replace(retimed=True), at(11.99))
+    assert delays("to_broker", "web") == (1, pytest.approx(2))
+    assert delays("to_decision", "web") == (2, pytest.approx(0.5))
+    metrics.delayed(log.customer(20, "m-2", channel="a channel nobody knows"), at(20))
+    assert delays("to_decision", "other")[0] == 1
+    assert {3, 60} <= set(DELAY_BUCKETS), "the router's patience, and the end of a reply's delivery"

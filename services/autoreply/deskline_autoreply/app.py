@@ -20,7 +20,7 @@ async def build(runtime: Runtime) -> ConversationConsumer[State]:
     # Before it joins the group: who takes a partition answers at once.
     await asyncio.to_thread(warm)
     metrics = Metrics(runtime.registry)
-    autoreply = Autoreply(runtime.config, metrics.count, metrics.count_other_shop)
+    autoreply = Autoreply(runtime.config, metrics.count, metrics.count_other_shop, metrics.delayed)
     lookups = Lookups(runtime.settings)
     runtime.background.append(lookups.run)
     token = runtime.settings.desktop_token

@@ -61,8 +61,9 @@ class State(msgspec.Struct):
 
 
 class Autoreply:
-    """For metrics: ``count(decision)`` is called once for every decision, ``count_other_shop()`` for every event that states
-    another shop than its conversation's first message. A redone unit calls again.
+    """For metrics: ``count(decision)`` is called once for every decision, ``delayed(event, now)`` for every message decided,
+    ``count_other_shop()`` for every event that states another shop than its conversation's first message. A redone unit
+    calls again.
     """
 
     name = "autoreply"
@@ -70,11 +71,16 @@ class Autoreply:
     state = State
 
     def __init__(
-        self, config: ConfigBook, count: Callable[[Decision], None], count_other_shop: Callable[[], None] = lambda: None
+        self,
+        config: ConfigBook,
+        count: Callable[[Decision], None],
+        count_other_shop: Callable[[], None] = lambda: None,
+        delayed: Callable[[Event, int], None] = lambda _event, _now: None,
     ) -> None:
         self._versions = Versions(config)
         self._count = count
         self._count_other_shop = count_other_shop
+        self._delayed = delayed
 
     @property
     def versions(self) -> Versions:
@@ -204,6 +210,7 @@ class Autoreply:
         if not isinstance(decision, Ignored) or decision.instead_of is None:
             facts.tag(history, decision.tagged.tags)
         self._count(decision)
+        self._delayed(event, context.now)
         common = {"shop_id": shop, "rules_version": version, "routing_offset": context.positions[ROUTING]}
         outputs += _Telling(subject, event, common, time, time + durations.deliver_by).outputs(decision, message.found)
 
