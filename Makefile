@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down status test test-unit test-faults lint types contracts docs-check check-alerts bench bench-quality bench-decode ci lock clean
+.PHONY: help setup setup-dev demo up down gateway status test test-unit test-faults lint types contracts docs-check check-alerts bench bench-quality bench-decode ci lock clean
 
 help: ## Show this list
 	@echo "deskline: make TARGET [ARGS='...']"
@@ -36,6 +36,12 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	$(call install,requirements/dev.txt)
 	@touch $@
 
+$(VENV)/.gateway: $(VENV)/.run requirements/gateway.txt
+	@echo "Installing requirements/gateway.txt (hash-pinned) ..."
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/gateway.txt \
+	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/gateway.txt
+	@touch $@
+
 setup: $(VENV)/.run ## Make the environment: everything that runs, embedded Kafka and PostgreSQL included
 setup-dev: $(VENV)/.dev ## The same, with the tools of those who change the code
 
@@ -47,6 +53,9 @@ up: $(VENV)/.run ## Start Kafka, PostgreSQL and the four services, and stay (ARG
 
 down: $(VENV)/.run ## Stop what `make up` started; the data stays
 	@$(BIN)/deskline down $(ARGS)
+
+gateway: $(VENV)/.gateway ## A reference gateway with pages for a customer and an agent, against `make up` (ARGS='--port 8080')
+	@$(BIN)/python -m examples.gateway serve $(ARGS)
 
 status: $(VENV)/.run ## Say in one screen how the stack is
 	@$(BIN)/deskline status $(ARGS)
@@ -87,7 +96,7 @@ ci: ## What CI runs: lint, all tests, the fault plan in small
 	@bash .ci/run
 
 lock: $(VENV)/.bootstrapped ## Renew the hash-pinned requirements
-	@cd requirements && for part in bootstrap:bootstrap.in run:"../pyproject.toml build.in --extra broker --extra cold" dev:"../pyproject.toml build.in --extra broker --extra cold --group ../pyproject.toml:dev -c run.txt"; do \
+	@cd requirements && for part in bootstrap:bootstrap.in run:"../pyproject.toml build.in --extra broker --extra cold" dev:"../pyproject.toml build.in --extra broker --extra cold --group ../pyproject.toml:dev -c run.txt" gateway:"--group ../pyproject.toml:gateway -c run.txt"; do \
 	  ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	    $${part#*:} -o $${part%%:*}.txt || exit 1; done
 
