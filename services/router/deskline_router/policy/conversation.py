@@ -327,9 +327,9 @@ def _outcome(conversation: Conversation, item: Input, message_id: str, word: Wor
 
 def _apply_word(conversation: Conversation, message: Message, word: Word, broker_at: int) -> None:
     """One that comes after the message's patience leaves it ``AWAITING``: its silence is judged all the same, when the
-    watermark is there.
+    watermark is there. What has been handed over stays so, whatever else is said of it.
     """
-    if broker_at <= message.deadline:
+    if broker_at <= message.deadline and message.fate is not Fate.COUNTED:
         message.fate = Fate.COUNTED if word in _COUNTED else Fate.DONE
     if word is Word.EMPTY:
         message.answered = True
