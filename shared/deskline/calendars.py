@@ -132,6 +132,16 @@ class Hours:
             elif not self._grow():
                 return NEVER
 
+    def open_until(self, at: int) -> int:
+        """``at`` itself when closed, else the end of that open time; of one of many months, some instant within it that is
+        weeks away at least.
+        """
+        self._cover(at, at)
+        index = bisect_right(self._opens, at) - 1
+        if index < 0 or at >= self._closes[index]:
+            return at
+        return self._closes[index]
+
     # --- the window ---------------------------------------------------------------------------------------------
 
     def _counted(self, at: int) -> int:
@@ -214,6 +224,9 @@ class _Always(Hours):
 
     def next_open(self, at: int) -> int:
         return at
+
+    def open_until(self, at: int) -> int:  # noqa: ARG002
+        return NEVER
 
 
 def _parse(spans: tuple[str, ...]) -> tuple[tuple[int, int], ...]:

@@ -221,7 +221,15 @@ def _shop_open(view: View, shop: str) -> bool:
 
 
 def _hidden_conditions(view: View, shop: str) -> bool:
-    """Whether some step of the shop asks for a group or a language, which ``required`` does not show."""
+    """Whether something decides who is admitted that ``required`` does not show: groups, languages, a reserve, shifts, places
+    that stay taken or weigh less, whom a complaint is about.
+    """
     version = view.configuration.at(shop, "routing", view.settings.settled_at)
-    rules = (version.body.get("rules") or ()) if version is not None else ()
+    routing = version.body if version is not None else {}
+    turns = routing.get("turns") or {}
+    if routing.get("surge") or routing.get("complaints") or any(weight != 1 for weight in turns.values()):
+        return True
+    if any(agent.get("shift") or agent.get("wrap_up_s") or agent.get("channels") for agent in _listed(view, shop)):
+        return True
+    rules = routing.get("rules") or ()
     return any(step.get("groups") or step.get("language") for rule in rules for step in rule["steps"])

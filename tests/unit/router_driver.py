@@ -5,7 +5,15 @@ from typing import Any
 
 from deskline.clock import SECOND, parse_rfc3339, rfc3339
 from deskline.config.book import ConfigBook
-from deskline.config.documents import Agent, AgentsDocument, LimitsDocument, RoutingDocument
+from deskline.config.documents import (
+    Agent,
+    AgentsDocument,
+    CalendarsDocument,
+    LimitsDocument,
+    RoutingDocument,
+    SlaDocument,
+    default_document,
+)
 from deskline.events.models import (
     AssignmentAccepted,
     AssignmentDeclined,
@@ -27,11 +35,12 @@ from deskline.events.wire import new
 from deskline.records import CONVERSATIONS, REPLIES, SLA, Event
 from deskline_router.catalog import BookCatalog
 from deskline_router.handler import may_decide
-from deskline_router.model import Conversation, Emission, Input, Request, Status, Told
-from deskline_router.policy import StatusChange, Unit, World, decide
+from deskline_router.model import Conversation, Emission, Input, Request, Status, SurgeWord, Told
+from deskline_router.model import Customer as Recorded
+from deskline_router.policy import StatusChange, Unit, World, decide, wakes_at
 from deskline_router.policy.agents import grace_ends
 from deskline_router.policy.conversation import due, owner
-from deskline_router.telling import id_of, output, read
+from deskline_router.telling import id_of, output, read, surge_id, surge_output
 
 SHOP = "shop-1"
 START = parse_rfc3339("2026-11-25T09:00:00Z")
@@ -49,14 +58,21 @@ class Driver:
         agents: Iterable[Agent] = (),
         routing: RoutingDocument | None = None,
         limits: LimitsDocument | None = None,
+        *,
+        calendars: CalendarsDocument | None = None,
+        sla: SlaDocument | None = None,
     ) -> None:
         self.book = ConfigBook()
         self.book.install("_default", "agents", AgentsDocument(agents=tuple(agents)))
         self.book.install("_default", "routing", routing or RoutingDocument())
         self.book.install("_default", "limits", limits or LimitsDocument())
+        self.book.install("_default", "calendars", calendars or default_document("calendars"))
+        self.book.install("_default", "sla", sla or SlaDocument())
         self.catalog = BookCatalog(self.book)
         self.world = World(self.catalog)
         self.states: dict[str, Conversation] = {}
+        self.customers: dict[tuple[str, str], Recorded] = {}
+        self.surges: list[SurgeWord] = []
         self.t = 0.0
         self.fresh = True
         self.said: list[Emission] = []
@@ -90,13 +106,25 @@ class Driver:
             agents_watermark=now,
             agents_fresh=self.fresh,
         )
-        without_the_lock = not (due or statuses or self.world.pending_shops) and not any(
-            may_decide(item, self.states[item.event.subject], self.world.requests.get(item.event.subject))
-            for _, item in unit.events
+        wake = wakes_at(self.world)
+        locked = (
+            bool(due or statuses or self.world.pending_shops)
+            or (wake is not None and wake <= now)
+            or not events
+            or any(
+                may_decide(self.world, item, self.states[item.event.subject], self.customers) for _, item in unit.events
+            )
         )
-        decide(self.world, unit)
-        if without_the_lock:
+        self.world.customers = self.customers if locked else None
+        decide(self.world, unit._replace(locked=locked, agents_fresh=self.fresh and locked))
+        for (shop_id, customer_id), (agent_id, when) in self.world.served.items():
+            known = self.customers.setdefault((shop_id, customer_id), Recorded(shop_id, customer_id))
+            known.last_agent, known.last_agent_at = agent_id, when
+        if not locked:
             assert (self.world.dirty_requests, self.world.dirty_agents) == ({}, set())
+        for word in self.world.surges:
+            surge_output(word, surge_id(word))
+            self.surges.append(word)
         said = list(self.world.emissions)
         for emission in said:
             output(emission, id_of(emission))  # the wire takes it

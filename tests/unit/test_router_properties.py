@@ -453,6 +453,8 @@ class Instances(Driver):
                     other.put_request(row(request))
                 for agent_id in self.world.dirty_agents:
                     other.put_agent(row(self.world.agents[agent_id]))
+                for shop_id in self.world.dirty_shops:
+                    other.put_shop(row(self.world.shops[shop_id]))
                 # What could not be matched yet: each instance looks again by itself, after a while.
                 other.pending_shops |= self.world.pending_shops & set(other.queues)
         self.states = {subject: row(state) for subject, state in self.states.items()}
@@ -462,6 +464,8 @@ class Instances(Driver):
         fresh = World(self.catalog)
         for agent_id in reversed(world.agents):
             fresh.put_agent(row(world.agents[agent_id]))
+        for shop_id in reversed(world.shops):
+            fresh.put_shop(row(world.shops[shop_id]))
         for subject in reversed(world.requests):
             fresh.put_request(row(world.requests[subject]))
         fresh.pending_shops |= world.pending_shops

@@ -42,18 +42,18 @@ def noted(made: Driver) -> list[tuple[str, str | None, str | None, str, int, int
 
 def test_the_same_choice_is_noted_as_such():
     made = driver(ANYBODY, ANYBODY)
-    assert told(made.asked("m1")) == ["queued", "assigned anna"]
-    assert noted(made) == [("same", "anna", "anna", "anybody", 1, 50)]
+    assert told(made.asked("m1")) == ["queued", "assigned bo"]
+    assert noted(made) == [("same", "bo", "bo", "anybody", 1, 50)]
 
 
 def test_another_agent_is_noted_with_the_rule_and_its_priority():
-    # Anybody: anna, bo and carl are idle, the smaller id is chosen; bo is the first without work once she has some.
+    # Anybody: all are idle, and bo has no skills to be spared for others; then carl, who has less of them than anna. Of those
+    # with a tax of 2 there is only anna.
     made = driver(ANYBODY, SKILLED)
     made.asked("m1", "c1", skills=("tax",))
-    assert noted(made) == [("same", "anna", "anna", "skilled", 1, 80)]
-    made.asked("m2", "c2", skills=("tax",))
-    # bo has least to do, but no tax; carl's tax is 1, and 2 is asked for: anna again.
     assert noted(made) == [("other_agent", "bo", "anna", "skilled", 1, 80)]
+    made.asked("m2", "c2", skills=("tax",))
+    assert noted(made) == [("other_agent", "carl", "anna", "skilled", 1, 80)]
 
 
 def test_a_candidate_that_admits_nobody_yet_waits():

@@ -1,12 +1,31 @@
 """``model.Catalog`` over the configuration book: what is in force at the instant of a unit of work."""
 
-from typing import cast
+from collections.abc import Mapping
+from typing import NamedTuple, cast
+from zoneinfo import ZoneInfo
 
+from deskline.calendars import Hours
 from deskline.config.book import ConfigBook, Serving, Versioned
-from deskline.config.documents import Agent, AgentsDocument, LimitsDocument, RoutingDocument
+from deskline.config.documents import (
+    Agent,
+    AgentsDocument,
+    CalendarsDocument,
+    LimitsDocument,
+    RoutingDocument,
+    SlaDocument,
+)
 from deskline_router.model import Shop
+from deskline_router.policy.people import qualified
 
 _SHOPS_KEPT = 20_000
+
+
+class _Parts(NamedTuple):
+    routing: Versioned
+    limits: Versioned
+    agents: Versioned
+    calendars: Versioned
+    sla: Versioned
 
 
 class BookCatalog:
@@ -18,7 +37,7 @@ class BookCatalog:
         self._from, self._until = 0, 0
         self._generation = -1
         self._current: dict[str, Shop] = {}
-        self._compiled: dict[str, tuple[Versioned, Versioned, Versioned, Shop]] = {}
+        self._compiled: dict[str, tuple[_Parts, Shop]] = {}
         self._agents: dict[int, tuple[Versioned, dict[str, Agent]]] = {}
         """By the identity of the version, which is kept alive here: shops without their own share one."""
         self._all: dict[str, Serving] = {}
@@ -37,6 +56,10 @@ class BookCatalog:
             self._compiled.clear()
         return True
 
+    def next_change(self) -> int | None:
+        """When some version comes into force next; None: nobody has applied one yet."""
+        return self._until if self._until < 2**62 else None
+
     def shop(self, shop_id: str) -> Shop:
         found = self._current.get(shop_id)
         if found is None:
@@ -44,33 +67,53 @@ class BookCatalog:
         return found
 
     def _compile(self, shop_id: str) -> Shop:
-        routing = self._book.at(shop_id, "routing", self._at)
-        limits = self._book.at(shop_id, "limits", self._at)
-        agents = self._book.at(shop_id, "agents", self._at)
+        at, book = self._at, self._book
+        kinds = ("routing", "limits", "agents", "calendars", "sla")
+        parts = _Parts(*(book.at(shop_id, kind, at) for kind in kinds))  # type: ignore[arg-type]
         known = self._compiled.get(shop_id)
-        if known is not None and known[0] is routing and known[1] is limits and known[2] is agents:
-            return known[3]
-        document = cast("RoutingDocument", routing.document)
+        if known is not None and all(old is new for old, new in zip(known[0], parts, strict=True)):
+            return known[1]
+        document = cast("RoutingDocument", parts.routing.document)
+        calendars = cast("CalendarsDocument", parts.calendars.document)
+        sla = cast("SlaDocument", parts.sla.document)
+        agents = self._by_id(parts.agents)
         shop = Shop(
-            shop_id,
-            document,
-            cast("LimitsDocument", limits.document),
-            self._by_id(agents),
+            shop_id=shop_id,
+            routing=document,
+            limits=cast("LimitsDocument", parts.limits.document),
+            agents=agents,
             # Versions count per shop over all its documents: the higher number names both as they are in force.
-            max(routing.version, agents.version),
+            version=max(parts.routing.version, parts.agents.version),
+            hours=book.hours(shop_id, at),
+            zone=ZoneInfo(calendars.calendars[calendars.default].timezone),
+            shifts=self._shifts(shop_id, agents, calendars),
+            sla=sla,
+            sla_hours=book.hours(shop_id, at, calendar=sla.calendar),
+            channels_limited=any(agent.channels for agent in agents.values()),
+            has_trainees=any(agent.grade == "trainee" for agent in agents.values()),
         )
         if document.candidate is not None:
             shop = shop._replace(candidate=shop._replace(routing=document.candidate))
-        self._compiled[shop_id] = (routing, limits, agents, shop)
+        self._compiled[shop_id] = (parts, shop)
         return shop
+
+    def _shifts(self, shop_id: str, agents: Mapping[str, Agent], calendars: CalendarsDocument) -> dict[str, Hours]:
+        """A name without a calendar (the documents come into force one by one) is no shift: he serves all day."""
+        names = {agent.shift for agent in agents.values() if agent.shift is not None}
+        return {
+            name: self._book.hours(shop_id, self._at, calendar=name)
+            for name in sorted(names & set(calendars.calendars))
+        }
 
     def _by_id(self, agents: Versioned) -> dict[str, Agent]:
         known = self._agents.get(id(agents))
         if known is None:
             document = cast("AgentsDocument", agents.document)
-            known = self._agents[id(agents)] = (agents, {agent.agent_id: agent for agent in document.agents})
+            rules = document.qualifications or ()
+            known = (agents, {agent.agent_id: qualified(agent, rules) for agent in document.agents})
+            self._agents[id(agents)] = known
         return known[1]
 
-    def capacity(self, agent_id: str) -> int | None:
+    def agent(self, agent_id: str) -> Agent | None:
         serving = self._all.get(agent_id)
-        return None if serving is None else serving.agent.capacity
+        return None if serving is None else serving.agent

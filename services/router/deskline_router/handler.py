@@ -16,18 +16,23 @@ from deskline.work import Ripe, Tx, Work
 from deskline_router.catalog import BookCatalog
 from deskline_router.feed import STALE_AFTER, AgentFeed, Taken
 from deskline_router.metrics import Metrics
-from deskline_router.model import Conversation, Fate, Input, Request, State
-from deskline_router.policy import Unit, World, decide
+from deskline_router.model import Conversation, Customer, Fate, Input, Profile, State
+from deskline_router.policy import Unit, World, decide, wakes_at
 from deskline_router.policy.agents import grace_ends
-from deskline_router.policy.conversation import HANDLERS, LEFT_REASONS, due
+from deskline_router.policy.conversation import HANDLERS, LEFT_REASONS, due, stated
+from deskline_router.policy.people import covered
 from deskline_router.store import Core, LogRow, Owner, Store
-from deskline_router.telling import id_of, output, read
+from deskline_router.telling import id_of, output, read, surge_id, surge_output
 
 _LOG_KEPT: Final = 8 * DAY
 """The log is for replays of recent days; a day more than the age at which event times are no longer believed."""
 _RETRY: Final = 50_000
 """µs: a grace that the lane's watermark allows but that of ``agents.v1`` does not yet is looked at again so soon."""
 _CACHED: Final = 50_000
+_KNOWN: Final = 100_000
+_KNOWN_FOR: Final = 60 * SECOND
+"""What is recorded of a customer, read so long ago, is asked for anew: where two instances hear him say two things in turn, the
+record is right within this time."""
 
 
 class _Shared(NamedTuple):
@@ -97,6 +102,9 @@ class Router:
         self._owners: Owners | None = None
         self._told_orphans: dict[str, int] = {}
         self._offsets = None
+        self._wakes_at: int | None = None
+        self._known: dict[tuple[str, str], Customer] = {}
+        self._known_since = 0
         self._metrics.world = self.world
 
     # --- one unit -----------------------------------------------------------------------------------------------
@@ -117,15 +125,20 @@ class Router:
         shared = None
         if not (self._synced and keys):
             await self._sync(tx, await self._store.look(tx.connection))
+        customers = None
         if self._may_decide(events, conversations, work):
             shared = await self._gather_shared(tx, work)
+            customers = await self._store.customers(tx.connection, _customers(events, conversations))
         world = self.world
-        world.conversations = conversations
+        world.conversations, world.customers = conversations, customers
         # decide
-        unit = Unit(now=work.now, events=events, due=work.due, watermarks=work.watermarks)
+        unit = Unit(now=work.now, events=events, due=work.due, watermarks=work.watermarks, locked=shared is not None)
         if shared is not None:
             unit = unit._replace(
-                statuses=shared.statuses.changes, agents_watermark=shared.watermark, agents_fresh=shared.fresh
+                statuses=shared.statuses.changes,
+                agents_watermark=shared.watermark,
+                agents_fresh=shared.fresh,
+                lane=min(self._lanes, default=0),
             )
         decide(world, unit)
         # apply
@@ -133,19 +146,26 @@ class Router:
         await self._apply_conversations(tx, lanes)
         if shared is not None:
             await self._apply_shared(tx, work, unit, shared)
-        elif world.dirty_requests or world.dirty_agents:
+        elif world.dirty_requests or world.dirty_agents or world.dirty_shops or world.dirty_customers:
             raise AssertionError("a unit without the lock decided about a request")
 
     def _may_decide(
         self, events: Iterable[tuple[int, Input]], conversations: Mapping[str, Conversation], work: Work
     ) -> bool:
         """False where only conversations' own state can change: then others need not wait for this unit."""
-        if work.due or self.world.pending_shops or self._feed.waiting:
+        if work.due or self.world.pending_shops or self._feed.waiting or self._woken(work.now):
             return True
-        requests = self.world.requests
-        return any(
-            may_decide(item, conversations[item.event.subject], requests.get(item.event.subject)) for _, item in events
-        )
+        world, known = self.world, self._fresh_customers(work.now)
+        return any(may_decide(world, item, conversations[item.event.subject], known) for _, item in events)
+
+    def _woken(self, now: int) -> bool:
+        return self._wakes_at is not None and self._wakes_at <= now
+
+    def _fresh_customers(self, now: int) -> Mapping[tuple[str, str], Customer]:
+        """What is recorded of customers as it was read lately: others may have learned something else since."""
+        if now > self._known_since + _KNOWN_FOR or len(self._known) > _KNOWN:
+            self._known, self._known_since = {}, now
+        return self._known
 
     async def _gather_shared(self, tx: Tx, work: Work) -> _Shared:
         # Rather a moment here, where nobody waits for us, than a unit that can assign nobody.
@@ -169,10 +189,12 @@ class Router:
 
     async def _read(self, connection: Connection, core: Core) -> list[str]:
         world = self.world
-        agents, requests, whole = await self._store.changes(connection, core, self._version)
+        agents, requests, shops, whole = await self._store.changes(connection, core, self._version)
         if whole:
             self._forget()
             world = self.world
+        for state in shops:
+            world.put_shop(state)
         for agent in agents:
             world.put_agent(agent)
         for request in requests:
@@ -215,6 +237,10 @@ class Router:
             identity = id_of(emission)
             outputs.append(identity)
             tx.emit(emission.lane, output(emission, identity))
+        for word in world.surges:
+            identity = surge_id(word)
+            outputs.append(identity)
+            tx.emit(word.lane, surge_output(word, identity))
         for request in world.dirty_requests.values():
             if request.due is not None and request.lane in self._lanes:
                 tx.next_due(request.lane, request.due)
@@ -223,7 +249,8 @@ class Router:
         # Also where others have applied them: they are done with.
         self._offsets = shared.statuses.offsets
         moved = shared.statuses.offsets != list(shared.core.agent_offsets)
-        if not (world.dirty_requests or world.dirty_agents or moved):
+        shops = [world.shops[shop_id] for shop_id in world.dirty_shops]
+        if not (world.dirty_requests or world.dirty_agents or shops or world.dirty_customers or moved):
             return
         core = shared.core._replace(version=shared.core.version + 1, agent_offsets=shared.statuses.offsets)
         log = LogRow(
@@ -237,6 +264,9 @@ class Router:
         )
         agents = [world.agents[agent_id] for agent_id in world.dirty_agents]
         await self._store.apply(tx.connection, core, agents, list(world.dirty_requests.values()), log)
+        await self._store.save_shops(tx.connection, core.version, shops)
+        await self._store.save_customers(tx.connection, world.dirty_customers.values())
+        await self._store.save_served(tx.connection, world.served)
         if world.shadows:
             await self._store.record_shadows(tx.connection, world.shadows)
         await self._store.purge(tx.connection, core, work.now - _LOG_KEPT)
@@ -305,7 +335,10 @@ class Router:
             self._feed.applied(self._offsets)
         self._metrics.told(self.world.emissions)
         self._metrics.compared(self.world.shadows)
+        self._metrics.estimated(self.world.errors)
+        self._known.update(self.world.customers or {})
         self.world.begin(self.world.now)
+        self._wakes_at = wakes_at(self.world)
 
     def aborted(self) -> None:
         self._states.aborted()
@@ -326,22 +359,28 @@ class Router:
 
     def wants_unit(self) -> bool:
         """Somebody may be assigned, or statuses be applied, although no record of a lane has come."""
-        if self._feed.waiting:
+        if self._feed.waiting or self._woken(self._feed.watermark):
             return True
         return bool(self.world.pending_shops) and self._feed.watermark >= self.world.now - STALE_AFTER
 
 
-def may_decide(item: Input, conversation: Conversation, request: Request | None) -> bool:
-    """``request``: as the mirror has it. The owner of its lane alone opens, accepts and ends it; others only take it
-    from the queue, or put an offer back there: what is not queued or offered here is not so anywhere.
+def may_decide(
+    world: World, item: Input, conversation: Conversation, known: Mapping[tuple[str, str], Customer]
+) -> bool:
+    """The mirror's request is as good as the row: the owner of its lane alone opens, accepts and ends it; others only take
+    it from the queue, or put an offer back there: what is not queued or offered here is not so anywhere.
+
+    ``known``: what is recorded of customers, as far as it has been read.
     """
     event = item.event
+    request = world.requests.get(event.subject)
     match event.type:
         case "message.received.v1":
             # An outcome that was read before its message may be silence.
-            return bool(conversation.early)
+            turns = request is not None and world.weighs_turns(request)
+            return bool(conversation.early) or turns or _news(event, conversation, known)
         case "message.sent.v1":
-            unheld = request is not None and request.state is not State.HELD
+            unheld = request is not None and (request.state is not State.HELD or world.weighs_turns(request))
             return unheld and bool(event.data.author.kind == "agent")
         case "reply.issued.v1":
             return item.stated is not None and event.broker_at > item.stated
@@ -351,6 +390,29 @@ def may_decide(item: Input, conversation: Conversation, request: Request | None)
             return request is not None or any(message.fate is Fate.COUNTED for message in conversation.messages)
         case _:
             return event.type in HANDLERS
+
+
+def _news(event: Event, conversation: Conversation, known: Mapping[tuple[str, str], Customer]) -> bool:
+    """The message says something of its customer that is not recorded."""
+    said = stated(event.data)
+    if said == Profile(entry_point=said.entry_point, channel=said.channel):
+        return False
+    customer = known.get((conversation.shop_id or event.data.shop_id, event.data.customer.customer_id))
+    return customer is None or not covered(customer, said)
+
+
+def _customers(events: Iterable[tuple[int, Input]], conversations: Mapping[str, Conversation]) -> set[tuple[str, str]]:
+    """(shop, customer) of all conversations of the unit."""
+    found = {
+        (conversation.shop_id, conversation.customer_id)
+        for conversation in conversations.values()
+        if conversation.shop_id is not None and conversation.customer_id is not None
+    }
+    for _, item in events:
+        if item.event.type == "message.received.v1":
+            shop = conversations[item.event.subject].shop_id or item.event.data.shop_id
+            found.add((shop, item.event.data.customer.customer_id))
+    return found
 
 
 def _silent_clock(event: Event) -> bool:

@@ -10,11 +10,13 @@ its passes over them were a fifth of the time and pauses of 100 ms.
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Protocol
+from zoneinfo import ZoneInfo
 
 import msgspec
 
+from deskline.calendars import Hours
 from deskline.config.documents import Agent as AgentConfig
-from deskline.config.documents import LimitsDocument, RoutingPolicy
+from deskline.config.documents import LimitsDocument, RoutingPolicy, SlaPolicies
 from deskline.duplicates import Seen
 from deskline.records import Event
 
@@ -111,8 +113,8 @@ class Early(msgspec.Struct, array_like=True, gc=False):
     word: Word
 
 
-class Profile(msgspec.Struct, array_like=True, gc=False):
-    """What the conversation's messages say of the customer and of how he came in."""
+class Profile(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """What the conversation's messages say of the customer and of how he came in; in a request, with what is recorded."""
 
     tier: str | None = None
     total_spend: float | None = None
@@ -121,6 +123,71 @@ class Profile(msgspec.Struct, array_like=True, gc=False):
     dedicated: str | None = None
     entry_point: str | None = None
     channel: str | None = None
+    complaints: int = 0
+    """Opened so far, over all conversations of the customer; of a request only."""
+    last_agent: str | None = None
+    """Who had a conversation of the customer last; of a request only."""
+
+    @property
+    def own_agent(self) -> str | None:
+        return self.dedicated or self.last_agent
+
+
+class Fact(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    value: str | float
+    at: int
+    """Event time of the message that said so."""
+
+
+FACTS: Final = ("tier", "total_spend", "average_order", "orders", "dedicated")
+"""What is recorded of a customer from his messages: the newest statement of each."""
+
+
+class Customer(msgspec.Struct, gc=False):
+    """What is recorded of one customer of a shop, over all his conversations: shared, changed under the lock."""
+
+    shop_id: str
+    customer_id: str
+    facts: dict[str, Fact] = msgspec.field(default_factory=dict)
+    complaints: int = 0
+    last_agent: str | None = None
+    last_agent_at: int = NEVER
+
+
+class Served(msgspec.Struct, array_like=True, gc=False):
+    """How those who waited under one rule came to their turn: what the estimate goes by."""
+
+    wait: int = 0
+    """µs that the last one to enter service had waited."""
+    entries: list[int] = msgspec.field(default_factory=list)
+    """Instants of the last entries into service, oldest first."""
+
+
+class ShopState(msgspec.Struct, gc=False):
+    """What a shop's decisions depend on beside its agents and requests: shared, changed under the lock."""
+
+    shop_id: str
+    surge_since: int | None = None
+    """None: no surge."""
+    surge_cause: str = ""
+    surge_n: int = 0
+    """Surges begun so far."""
+    surge_reserve: list[str] = msgspec.field(default_factory=list)
+    surge_added: int = 0
+    surge_limit: int | None = None
+    calm_since: int | None = None
+    """In a surge: since when all its parts have been over."""
+    latest: int = 0
+    """Time of the last surge event."""
+    arrivals: list[tuple[int, int]] = msgspec.field(default_factory=list)
+    """(beginning of a span of ten seconds, requests opened in it), oldest first; of the last minute."""
+    credits: dict[str, int] = msgspec.field(default_factory=dict)
+    """``rule/step`` → millionths of a request that may still come by a step with a ``share``."""
+    served: dict[str, Served] = msgspec.field(default_factory=dict)
+    """By rule."""
+    told_second: int = 0
+    told_positions: int = 0
+    """Positions told again in that second."""
 
 
 class Conversation(msgspec.Struct, gc=False):
@@ -130,6 +197,7 @@ class Conversation(msgspec.Struct, gc=False):
     shop_id: str | None = None
     """The shop of its first ``message.received``; before that None."""
     profile: Profile = msgspec.field(default_factory=Profile)
+    customer_id: str | None = None
     messages: list[Message] = msgspec.field(default_factory=list)
     early: dict[str, Early] = msgspec.field(default_factory=dict)
     last_received: int = NEVER
@@ -146,6 +214,10 @@ class Conversation(msgspec.Struct, gc=False):
     priority: int = DEFAULT_PRIORITY
     skills: list[str] = msgspec.field(default_factory=list)
     """Priority and skills of the last request: a transfer by an owner without a request starts from them."""
+    last_author: str | None = None
+    """The agent who wrote last."""
+    complaints: dict[str, str] = msgspec.field(default_factory=dict)
+    """Open complaint → the agent it is about; empty: nobody had the conversation."""
 
     @property
     def open(self) -> bool:
@@ -169,6 +241,31 @@ class Request(msgspec.Struct, gc=False):
     profile: Profile
     latest: int
     """Time of the last event told, at first ``opened_at``: the next is not before it."""
+    customer_id: str | None = None
+    tier: str = "regular"
+    """By the shop's rules, when it was opened or last joined."""
+    due_at: int | None = None
+    """When its answer is due by the shop's SLA; None: no target."""
+    target: int = 0
+    """µs of that target; what waiting costs is measured by it."""
+    opens_at: int | None = None
+    """Opened outside the shop's hours: nobody is sought before."""
+    shared_until: int = 0
+    """It has waited for the opening, and until then is shared out among those who come in; 0: not so."""
+    opened_hours: int = 0
+    """When the shop opened, of one that has waited for that."""
+    skipped: list[int] = msgspec.field(default_factory=list)
+    """Steps of its rule that it does not take part in (``share``)."""
+    barred: list[str] = msgspec.field(default_factory=list)
+    """Agents who never get it."""
+    hand_up_at: int | None = None
+    """Held: when it goes on to the next step."""
+    weight: int = 100
+    """Hundredths of a place that it takes while it is live."""
+    told_at: int = 0
+    """When its position was told last."""
+    estimated: int | None = None
+    """The wait told then, µs from ``told_at`` on."""
     language: str | None = None
     first_agent: str | None = None
     """The transfer's agent, or the owner without an assignment: the first stage."""
@@ -197,6 +294,7 @@ class Request(msgspec.Struct, gc=False):
     """Everybody who ever did: chosen last."""
     told: tuple[int, int, list[str], str] | None = None
     """Step, priority, skills and requirement of the last ``queued``."""
+    told_position: int = 0
 
     @property
     def live(self) -> bool:
@@ -207,9 +305,13 @@ class Request(msgspec.Struct, gc=False):
         """When the watermark of its lane lets something happen to it."""
         if self.state is State.OFFERED:
             return self.accept_by
+        if self.state is State.HELD:
+            return self.hand_up_at
         if self.state is not State.QUEUED:
             return None
         instants = list(self.excluded.values())
+        if self.opens_at is not None:
+            instants.append(self.opens_at)
         if self.step_until is not None:
             instants.append(self.step_until)
         return min(instants, default=None)
@@ -227,12 +329,26 @@ class Agent(msgspec.Struct, gc=False):
     stated_capacity: int | None = None
     offline_since: int | None = None
     seq: int = 0
-    load: int = 0
-    """Live assignments, offers included."""
+    taken: int = 0
+    """Hundredths of places taken by live assignments, offers included."""
+    channels: dict[str, int] = msgspec.field(default_factory=dict)
+    """Channel → live assignments."""
+    overnight: int = 0
+    """Live assignments that had waited for the opening."""
+    wraps: list[int] = msgspec.field(default_factory=list)
+    """When the places of conversations that have ended are free, soonest first."""
+    busy_until: int = 0
+    """When the work that he has been given would be done at an even pace: the smaller, the less he has had lately."""
     missed: int = 0
     """Offers missed in a row."""
     paused: bool = False
     last_assigned_at: int = 0
+
+    @property
+    def load(self) -> float:
+        """Weight of his live assignments, offers included; whole where every weight is 1."""
+        places, part = divmod(self.taken, 100)
+        return self.taken / 100 if part else places
 
 
 class Input(NamedTuple):
@@ -249,7 +365,18 @@ class Shop(NamedTuple):
     routing: RoutingPolicy
     limits: LimitsDocument
     agents: Mapping[str, AgentConfig]
+    """What certifications and training give is in it."""
     version: int
+    hours: Hours
+    """Of the shop's default calendar."""
+    zone: ZoneInfo
+    shifts: Mapping[str, Hours]
+    """By the name that agents' ``shift`` states."""
+    sla: SlaPolicies
+    sla_hours: Hours
+    channels_limited: bool = False
+    """Some agent has a limit for a channel."""
+    has_trainees: bool = False
     candidate: "Shop | None" = None
     """The same shop under the policy that it tries in shadow."""
 
@@ -292,8 +419,11 @@ class Catalog(Protocol):
     def shop(self, shop_id: str) -> Shop:
         """The same object as long as nothing in it has changed."""
 
-    def capacity(self, agent_id: str) -> int | None:
-        """The configured capacity; None for somebody whom no shop lists."""
+    def agent(self, agent_id: str) -> AgentConfig | None:
+        """As he is configured; None for somebody whom no shop lists."""
+
+    def next_change(self) -> int | None:
+        """When some version comes into force next."""
 
 
 class Origin(Protocol):
@@ -304,6 +434,17 @@ class Origin(Protocol):
 
     @property
     def coordinates(self) -> str: ...
+
+
+class SurgeWord(NamedTuple):
+    """A surge of a shop has begun or ended; to be published on ``shops.v1``."""
+
+    entered: bool
+    shop_id: str
+    lane: int
+    n: int
+    at: int
+    data: dict[str, Any]
 
 
 class Emission(NamedTuple):

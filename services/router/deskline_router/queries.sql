@@ -13,6 +13,30 @@ SELECT body FROM requests WHERE version > $1;
 -- name: open_requests
 SELECT body FROM requests WHERE NOT ended;
 
+-- name: shops
+SELECT body FROM shops WHERE version > $1;
+
+-- name: save_shops
+INSERT INTO shops (shop_id, version, body)
+SELECT shop_id, $1, body FROM unnest($2::text[], $3::bytea[]) AS new (shop_id, body)
+ON CONFLICT (shop_id) DO UPDATE SET version = excluded.version, body = excluded.body;
+
+-- name: customers
+SELECT shop_id, customer_id, facts, complaints, last_agent, last_agent_at FROM customers
+WHERE (shop_id, customer_id) IN (SELECT * FROM unnest($1::text[], $2::text[]));
+
+-- name: save_customers
+INSERT INTO customers (shop_id, customer_id, facts, complaints)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::integer[])
+ON CONFLICT (shop_id, customer_id) DO UPDATE SET facts = excluded.facts, complaints = excluded.complaints;
+
+-- name: save_served
+INSERT INTO customers (shop_id, customer_id, facts, last_agent, last_agent_at)
+SELECT shop_id, customer_id, $5::bytea, agent_id, at
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS new (shop_id, customer_id, agent_id, at)
+ON CONFLICT (shop_id, customer_id) DO UPDATE
+SET last_agent = excluded.last_agent, last_agent_at = excluded.last_agent_at;
+
 -- name: owners
 SELECT lane, subject, agent_id, shop_id FROM owners WHERE lane = ANY($1::integer[]);
 

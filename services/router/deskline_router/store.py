@@ -6,14 +6,14 @@ Everything here runs in the engine's transaction but ``due`` and ``look``, which
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from deskline.errors import FatalError
-from deskline_router.model import Agent, Request, ShadowChoice, State
+from deskline_router.model import NEVER, Agent, Customer, Fact, Request, ShadowChoice, ShopState, State
 
 if TYPE_CHECKING:
     import asyncpg
@@ -64,6 +64,8 @@ class Store:
         self._encode = msgspec.msgpack.Encoder().encode
         self._agent = msgspec.msgpack.Decoder(Agent).decode
         self._request = msgspec.msgpack.Decoder(Request).decode
+        self._shop = msgspec.msgpack.Decoder(ShopState).decode
+        self._facts = msgspec.msgpack.Decoder(dict[str, Fact]).decode
         self._json = msgspec.json.Encoder().encode
 
     async def lock(self, connection: Connection) -> Core:
@@ -79,15 +81,23 @@ class Store:
             raise FatalError("the router's table core has lost its one row: restore it from a backup")
         return Core(row["version"], row["purged"], row["agent_offsets"])
 
-    async def changes(self, connection: Connection, core: Core, known: int) -> tuple[list[Agent], list[Request], bool]:
-        """(agents, requests, whether these are all there are) changed after the version ``known``."""
+    async def changes(
+        self, connection: Connection, core: Core, known: int
+    ) -> tuple[list[Agent], list[Request], list[ShopState], bool]:
+        """(agents, requests, shops, whether these are all there are) changed after the version ``known``."""
         whole = known < 0 or known < core.purged
         agents = await connection.fetch(self._sql["agents"], -1 if whole else known)
         if whole:
             requests = await connection.fetch(self._sql["open_requests"])
         else:
             requests = await connection.fetch(self._sql["requests"], known)
-        return [self._agent(row["body"]) for row in agents], [self._request(row["body"]) for row in requests], whole
+        shops = await connection.fetch(self._sql["shops"], -1 if whole else known)
+        return (
+            [self._agent(row["body"]) for row in agents],
+            [self._request(row["body"]) for row in requests],
+            [self._shop(row["body"]) for row in shops],
+            whole,
+        )
 
     async def apply(
         self,
@@ -118,6 +128,54 @@ class Store:
             log.agents_fresh,
             log.outputs,
         )
+
+    async def save_shops(self, connection: Connection, version: int, shops: Sequence[ShopState]) -> None:
+        if shops:
+            ids, bodies = [shop.shop_id for shop in shops], [self._encode(shop) for shop in shops]
+            await connection.execute(self._sql["save_shops"], version, ids, bodies)
+
+    async def customers(
+        self, connection: Connection, keys: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], Customer]:
+        """What is recorded of these (shop, customer); of others nothing is."""
+        if not keys:
+            return {}
+        shops, names = zip(*keys, strict=True)
+        rows = await connection.fetch(self._sql["customers"], list(shops), list(names))
+        return {
+            (row["shop_id"], row["customer_id"]): Customer(
+                row["shop_id"],
+                row["customer_id"],
+                facts=self._facts(row["facts"]),
+                complaints=row["complaints"],
+                last_agent=row["last_agent"],
+                last_agent_at=row["last_agent_at"] or NEVER,
+            )
+            for row in rows
+        }
+
+    async def save_customers(self, connection: Connection, customers: Collection[Customer]) -> None:
+        """Facts and complaints; who served them is ``save_served``'s."""
+        if customers:
+            await connection.execute(
+                self._sql["save_customers"],
+                [customer.shop_id for customer in customers],
+                [customer.customer_id for customer in customers],
+                [self._encode(customer.facts) for customer in customers],
+                [customer.complaints for customer in customers],
+            )
+
+    async def save_served(self, connection: Connection, served: Mapping[tuple[str, str], tuple[str, int]]) -> None:
+        """(shop, customer) → (agent, since when he has had a conversation of his)."""
+        if served:
+            await connection.execute(
+                self._sql["save_served"],
+                [shop for shop, _ in served],
+                [customer for _, customer in served],
+                [agent for agent, _ in served.values()],
+                [at for _, at in served.values()],
+                self._encode({}),
+            )
 
     async def record_shadows(self, connection: Connection, choices: Sequence[ShadowChoice]) -> None:
         """What candidate policies would have chosen in this unit."""

@@ -15,11 +15,13 @@ from deskline.events.models import (
     Required,
     RequiredSkill,
     RoutingEvent,
+    SurgeEntered,
+    SurgeLeft,
 )
 from deskline.events.wire import encode, new
 from deskline.ids import event_id
-from deskline.records import ROUTING, Event, Output
-from deskline_router.model import Emission, Input, Told
+from deskline.records import ROUTING, SHOPS, Event, Output
+from deskline_router.model import Emission, Input, SurgeWord, Told
 
 SOURCE: Final = "/deskline/router"
 
@@ -74,6 +76,23 @@ def _explanation(explanation: dict[str, Any]) -> Any:
     fields["chosen"] = new(Chosen, **fields["chosen"])
     fields["candidates"] = tuple(new(Candidate, **candidate) for candidate in fields["candidates"])
     return new(Explanation, **fields)
+
+
+def surge_id(word: SurgeWord) -> str:
+    return event_id(word.shop_id, _surge_type(word), "surge", word.n)
+
+
+def surge_output(word: SurgeWord, identity: str) -> Output:
+    model = SurgeEntered if word.entered else SurgeLeft
+    fields = word.data | {"reserve_agents": tuple(word.data["reserve_agents"])}
+    value = encode(
+        _surge_type(word), id=identity, source=SOURCE, subject=word.shop_id, time=word.at, data=new(model, **fields)
+    )
+    return Output(SHOPS, word.shop_id.encode(), value, None)
+
+
+def _surge_type(word: SurgeWord) -> str:
+    return "routing.surge_entered.v1" if word.entered else "routing.surge_left.v1"
 
 
 def read(event: Event) -> Input:

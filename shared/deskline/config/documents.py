@@ -16,7 +16,6 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from deskline.config.base import (
     Document,
     DocumentKind,
-    Grade,
     Metric,
     Name,
     Names,
@@ -26,33 +25,29 @@ from deskline.config.base import (
     once,
     problem_at,
 )
+from deskline.config.routing_document import (
+    Agent,
+    AgentsDocument,
+    RoutingCondition,
+    RoutingDocument,
+    RoutingPolicy,
+    RoutingRule,
+    Step,
+    TierRule,
+)
 from deskline.config.rules_document import RulesDocument
 
-# --- agents -----------------------------------------------------------------------------------------------------
-
-
-class Agent(Document):
-    """One person. The same ``agent_id`` in two shops is the same person and must state the same capacity."""
-
-    agent_id: Name
-    name: str = ""
-    skills: dict[Name, Annotated[int, Field(ge=1, le=5)]] = Field(default={})
-    """Skill → proficiency, 1 (learning) to 5 (expert)."""
-    grade: Grade = "standard"
-    languages: tuple[Name, ...] = ()
-    groups: tuple[Name, ...] = ()
-    capacity: Annotated[int, Field(ge=0, le=1000)] = 5
-    """Conversations at the same time, offers included; 0 takes nothing."""
-
-
-class AgentsDocument(Document):
-    agents: tuple[Agent, ...] = ()
-
-    @model_validator(mode="after")
-    def _agentsonce(self) -> Self:
-        once("agent", "agents", "agent_id", (agent.agent_id for agent in self.agents))
-        return self
-
+__all__ = [
+    "DOCUMENTS",
+    "Agent",
+    "AgentsDocument",
+    "RoutingCondition",
+    "RoutingDocument",
+    "RoutingPolicy",
+    "RoutingRule",
+    "Step",
+    "TierRule",
+]
 
 # --- calendars --------------------------------------------------------------------------------------------------
 
@@ -266,97 +261,6 @@ class SlaDocument(SlaPolicies):
     candidate: SlaPolicies | None = None
     """Policies in shadow: what would become of each clock is recorded beside what does, and nothing of it is told. Usually
     in a file of its own: ``shadow/sla.yaml``."""
-
-
-# --- routing ----------------------------------------------------------------------------------------------------
-
-
-class TierRule(Document):
-    """The first that matches names the customer's tier; without one it is the event's ``tier``, else ``regular``."""
-
-    tier: Name
-    flags: Names | None = None
-    """Tiers as the event states them."""
-    min_total_spend: Annotated[float, Field(ge=0)] | None = None
-    min_average_order: Annotated[float, Field(ge=0)] | None = None
-    min_orders: Annotated[int, Field(ge=0)] | None = None
-    max_orders: Annotated[int, Field(ge=0)] | None = None
-
-    @model_validator(mode="after")
-    def _some_orders(self) -> Self:
-        if self.min_orders is not None and self.max_orders is not None and self.min_orders > self.max_orders:
-            raise problem_at(
-                f"nobody has at least {self.min_orders} and at most {self.max_orders} orders", "min_orders"
-            )
-        return self
-
-
-Cause = Literal["handover", "no_autoreply", "transfer", "complaint", "manual"]
-
-
-class RoutingCondition(Document):
-    tiers: Names | None = None
-    skills: Names | None = None
-    """Matches where the request asks for any of these."""
-    entry_points: Names | None = None
-    channels: Names | None = None
-    languages: Names | None = None
-    flags: Names | None = None
-    causes: Annotated[tuple[Cause, ...], Field(min_length=1)] | None = None
-
-
-class Step(Document):
-    """What is required while this step lasts; ``wait_s`` null: until assigned."""
-
-    own_agent: bool = False
-    """Only the customer's dedicated agent; skipped at once where there is none or he is not online."""
-    keep_skills: bool = True
-    proficiency: Annotated[int, Field(ge=1, le=5)] = 1
-    grades: Annotated[tuple[Grade, ...], Field(min_length=1)] | None = None
-    groups: Names | None = None
-    language: bool = False
-    wait_s: Seconds | None = None
-
-
-class RoutingRule(Document):
-    rule_id: Name
-    when: RoutingCondition = RoutingCondition()
-    priority: Annotated[int, Field(ge=0, le=100)] | None = None
-    """Raises the request's priority to at least this."""
-    steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=64)]
-
-    @model_validator(mode="after")
-    def _last_waits_longest(self) -> Self:
-        for index, step in enumerate(self.steps[:-1]):
-            if step.wait_s is None:
-                raise problem_at(
-                    "this step lasts until somebody is assigned, so the steps behind it never come; give it wait_s",
-                    "steps",
-                    index,
-                )
-        return self
-
-
-class RoutingPolicy(Document):
-    mode: Literal["assigned", "offered"] = "assigned"
-    accept_s: PositiveSeconds = 20
-    """How long an offer waits for the agent's yes."""
-    pause_after_missed: Annotated[int, Field(ge=1)] = 3
-    """Offers missed in a row before the agent is paused."""
-    tiers: tuple[TierRule, ...] = ()
-    rules: tuple[RoutingRule, ...] = (RoutingRule(rule_id="default", steps=(Step(wait_s=30), Step(keep_skills=False))),)
-    """First match wins. The last rule should match everything; without one the default rule stands behind."""
-
-    @model_validator(mode="after")
-    def _rulesonce(self) -> Self:
-        once("rule", "rules", "rule_id", (rule.rule_id for rule in self.rules))
-        return self
-
-
-class RoutingDocument(RoutingPolicy):
-    candidate: RoutingPolicy | None = None
-    """A policy in shadow: whom it would choose is recorded beside each decision, and nothing of it is done. Usually in a
-    file of its own: ``shadow/routing.yaml``."""
 
 
 # --- limits -----------------------------------------------------------------------------------------------------

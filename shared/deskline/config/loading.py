@@ -320,6 +320,7 @@ def _across(shops: Mapping[str, _Shop]) -> Iterator[Problem]:
     yield from _capacities(shops)
     for shop in shops.values():
         yield from _calendar_names(shop, shops[DEFAULT_SHOP])
+        yield from _shift_names(shop, shops[DEFAULT_SHOP])
         if shop.shadow is not None and "sla" in shop.shadow.documents:
             documents = dict(shop.shadow.documents)
             if "calendars" in shop.documents:
@@ -374,6 +375,27 @@ def _calendar_names(shop: _Shop, default: _Shop) -> Iterator[Problem]:
         yield shop.problem("calendars", ("calendars",), message)
 
 
+def _shift_names(shop: _Shop, default: _Shop) -> Iterator[Problem]:
+    """``shift`` of an agent names a calendar of the shop."""
+    own, own_calendars = shop.documents.get("agents"), shop.documents.get("calendars")
+    if "calendars" in shop.sources and own_calendars is None:
+        return  # refused already; its names are not known
+    document = cast("AgentsDocument | None", own or (default.documents.get("agents") if own_calendars else None))
+    calendars = cast(
+        "CalendarsDocument", own_calendars or default.documents.get("calendars") or default_document("calendars")
+    )
+    known = ", ".join(sorted(calendars.calendars))
+    for index, agent in enumerate(document.agents if document is not None else ()):
+        if agent.shift is None or agent.shift in calendars.calendars:
+            continue
+        if own is not None:
+            message = f"no calendar is named {agent.shift!r}; there are {known}; add it to calendars.yaml"
+            yield shop.problem("agents", ("agents", index, "shift"), message)
+        else:
+            message = f"{default.file('agents')}, which this shop runs on, needs a calendar {agent.shift!r}; add it"
+            yield shop.problem("calendars", ("calendars",), message)
+
+
 def _rule_mistakes(shop: _Shop, default: _Shop) -> Iterator[Problem]:
     """What only the complete rules show: names without a value, scenarios and calendars that there are not."""
     rules = cast("RulesDocument", shop.documents["rules"])
@@ -388,6 +410,8 @@ def _calendars(shop: _Shop, default: _Shop) -> Mapping[str, Calendar]:
 def _warnings(shop: _Shop, default: _Shop) -> Iterator[Problem]:
     agents = cast("AgentsDocument", shop.documents.get("agents") or default.documents["agents"]).agents
     skills = {skill for agent in agents for skill in agent.skills}
+    qualified = cast("AgentsDocument", shop.documents.get("agents") or default.documents["agents"]).qualifications
+    skills |= {skill for qualification in qualified or () for skill in qualification.skills}
     groups = {group for agent in agents for group in agent.groups}
     rules = cast("RulesDocument | None", shop.documents.get("rules"))
     if rules is not None and "rules" in shop.sources:
@@ -416,3 +440,12 @@ def _warnings(shop: _Shop, default: _Shop) -> Iterator[Problem]:
                 if group not in groups:
                     here: Path = ("rules", index, "steps", number, "groups", place)
                     yield shop.problem("routing", here, f"no agent of this shop is in the group {group!r}")
+            for skill in step.skills or ():
+                if skill not in skills:
+                    here = ("rules", index, "steps", number, "skills", skill)
+                    yield shop.problem("routing", here, f"no agent of this shop has the skill {skill!r}")
+    names = {agent.agent_id: index for index, agent in enumerate(agents)}
+    reserve = [agent for agent in agents if agent.reserve]
+    if reserve and routing.surge is None and "agents" in shop.sources:
+        at: Path = ("agents", names[reserve[0].agent_id], "reserve")
+        yield shop.problem("agents", at, "nobody is kept in reserve without a surge; add surge to routing.yaml")

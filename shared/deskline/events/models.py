@@ -392,6 +392,8 @@ class Candidate(Model):
 
     agent_id: Id
     failed: Word | None = None
+    numbers: Word | None = None
+    """Of the condition failed: what he has, and what is asked for."""
     score: Number | None = None
 
 

@@ -29,7 +29,7 @@ def change_status(world: World, change: StatusChange) -> None:
     """
     agent = world.agents.get(change.agent_id)
     if agent is None:
-        if world.catalog.capacity(change.agent_id) is None:
+        if world.catalog.agent(change.agent_id) is None:
             return
         agent = world.agents[change.agent_id] = Agent(change.agent_id)
     if (change.at, change.offset) < (agent.status_at, agent.status_offset):

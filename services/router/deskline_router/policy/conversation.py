@@ -10,9 +10,11 @@ from deskline.ids import request_id
 from deskline.records import CONVERSATIONS
 from deskline_router.model import (
     DEFAULT_PRIORITY,
+    FACTS,
     SECOND,
     Cause,
     Conversation,
+    Customer,
     Early,
     Fate,
     Input,
@@ -24,7 +26,7 @@ from deskline_router.model import (
     Word,
     place,
 )
-from deskline_router.policy import requests
+from deskline_router.policy import people, requests
 from deskline_router.policy.table import Trigger, effect
 from deskline_router.policy.world import World
 
@@ -39,6 +41,8 @@ _IGNORED: Final = {
 LEFT_REASONS: Final = frozenset(reason for reason, word in _IGNORED.items() if word is Word.LEFT)
 _COUNTED: Final = frozenset({Word.HANDED, Word.LEFT, Word.UNHEARD})
 """Somebody is trusted to answer the message; when he is gone it counts as silence."""
+_STATED: Final = (*FACTS, "entry_point", "channel")
+_COMPLAINTS_KEPT: Final = 64
 _MESSAGES_KEPT: Final = 32
 """Customer's messages remembered between two answers of agents; of a longer monologue those in the middle are
 forgotten: the first says since when the customer waits, the last is what counts as silence."""
@@ -88,8 +92,11 @@ def _received(world: World, conversation: Conversation, lane: int, item: Input) 
     event, data = item.event, item.event.data
     if conversation.shop_id is None:
         conversation.shop_id = data.shop_id
-    _learn(conversation, data)
+    _learn(world, conversation, event.at, data)
     conversation.last_received = max(conversation.last_received, event.at)
+    held = world.requests.get(event.subject)
+    if held is not None and place(event.at) > conversation.last_agent:
+        requests.turn(world, held, customer=False)
     early = conversation.early.pop(data.message_id, None)
     if early is not None:
         _learn_opening(world, event.subject, data.message_id, event.at)
@@ -116,18 +123,33 @@ def _learn_opening(world: World, subject: str, message_id: str, at: int) -> None
         requests.learn_opening(world, request, at)
 
 
-def _learn(conversation: Conversation, data: Any) -> None:
-    """The newest statement of each thing counts."""
-    profile, customer = conversation.profile, data.customer
-    conversation.profile = Profile(
-        tier=_newer(customer.tier, profile.tier),
-        total_spend=_newer(_amount(customer.total_spend), profile.total_spend),
-        average_order=_newer(_amount(customer.average_order), profile.average_order),
-        orders=_newer(customer.order_count, profile.orders),
-        dedicated=_newer(customer.dedicated_agent_id, profile.dedicated),
-        entry_point=_newer(data.entry_point, profile.entry_point),
+def stated(data: Any) -> Profile:
+    """What one message says of the customer and of how he came in."""
+    customer = data.customer
+    return Profile(
+        tier=customer.tier,
+        total_spend=_amount(customer.total_spend),
+        average_order=_amount(customer.average_order),
+        orders=customer.order_count,
+        dedicated=customer.dedicated_agent_id,
+        entry_point=data.entry_point,
         channel=data.channel,
     )
+
+
+def _learn(world: World, conversation: Conversation, at: int, data: Any) -> None:
+    """The newest statement of each thing counts, in the conversation, and of the customer over all his conversations."""
+    said, before = stated(data), conversation.profile
+    conversation.profile = Profile(*(_newer(getattr(said, name), getattr(before, name)) for name in _STATED))
+    conversation.customer_id = data.customer.customer_id
+    if world.customers is None:
+        return
+    key = (_shop_of(conversation, data), data.customer.customer_id)
+    customer = world.customers.get(key)
+    if customer is None:
+        customer = world.customers[key] = Customer(*key)
+    if people.learn(customer, said, at):
+        world.dirty_customers[key] = customer
 
 
 def _newer(stated: Any, known: Any) -> Any:
@@ -151,11 +173,14 @@ def _sent(world: World, conversation: Conversation, _lane: int, item: Input) -> 
         return
     at = _place_of_answer(conversation, event.at, data.in_reply_to)
     conversation.last_agent = max(conversation.last_agent, at)
+    conversation.last_author = data.author.id
     conversation.messages = [message for message in conversation.messages if place(message.at) >= at]
     request = world.requests.get(event.subject)
     if request is not None:
         if request.agent_id == data.author.id and effect(Trigger.ACCEPT, request.state):
             requests.accept(world, request)
+        if request.agent_id == data.author.id and conversation.last_agent > place(conversation.last_received):
+            requests.turn(world, request, customer=True)
     elif conversation.owner is None and conversation.open and at > place(conversation.last_closed):
         conversation.owner, conversation.owner_since = data.author.id, at // 2
 
@@ -217,28 +242,54 @@ def _transfer(world: World, conversation: Conversation, lane: int, item: Input) 
 
 
 def _complaint_opened(world: World, conversation: Conversation, lane: int, item: Input) -> None:
-    event = item.event
+    """Whom it is about: who has the conversation, else who wrote in it last."""
+    event, data = item.event, item.event.data
     request = world.requests.get(event.subject)
+    about = owner(world, conversation, event.subject) or conversation.last_author
+    if request is not None and request.state is State.OFFERED and about is None:
+        about = request.agent_id
+    if data.complaint_id not in conversation.complaints:
+        _count_complaint(world, conversation, data)
+        conversation.complaints[data.complaint_id] = about or ""
+        for old in list(conversation.complaints)[:-_COMPLAINTS_KEPT]:
+            del conversation.complaints[old]
     if request is not None:
         requests.join(
             world, conversation, request, skills=[], flags=["complaint"], priority=0, language=None, refusable=False
         )
+        requests.complain(world, request, about)
         return
     if requests.used(conversation, "complaint", event.id):
         return
     opened = _new_request(
         conversation, event.subject, lane, _shop_of(conversation, event.data), Cause.COMPLAINT, opened_at=event.at
     )
-    opened.flags, opened.refuses_limit, opened.first_agent = ["complaint"], False, conversation.owner
+    opened.flags, opened.refuses_limit = ["complaint"], False
     requests.open_request(world, conversation, opened, "complaint", event.id)
+
+
+def _count_complaint(world: World, conversation: Conversation, data: Any) -> None:
+    if world.customers is None or conversation.customer_id is None:
+        return
+    key = (_shop_of(conversation, data), conversation.customer_id)
+    customer = world.customers.get(key)
+    if customer is None:
+        customer = world.customers[key] = Customer(*key)
+    customer.complaints += 1
+    world.dirty_customers[key] = customer
 
 
 def _complaint_closed(world: World, conversation: Conversation, lane: int, item: Input) -> None:
     """It ends a request only in a conversation that is not open: there nothing else would."""
+    conversation.complaints.pop(item.event.data.complaint_id, None)
     request = world.requests.get(item.event.subject)
-    if request is not None and not conversation.open and item.event.at >= request.opened_at:
+    if request is None:
+        return
+    if not conversation.open and item.event.at >= request.opened_at:
         requests.end(world, conversation, request, Trigger.CLOSE)
         settle(world, conversation, item.event.subject, lane)
+    else:
+        requests.settle_complaint(world, request, conversation)
 
 
 def _closed(world: World, conversation: Conversation, lane: int, item: Input) -> None:

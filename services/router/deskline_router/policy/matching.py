@@ -1,132 +1,206 @@
 """Who gets which waiting request: the queues' heads against the agents who are free. Pure.
 
-Requests are served in one order over all shops (priority, then the longest wait), because agents may serve several. A
-request whose stage admits nobody who is free does not hold up those behind it. Among the admitted the least loaded
-relative to capacity is chosen, then the one who has gone longest without a new conversation, then the smaller id; who
-refused this request or handed it on comes after everybody else.
+Requests are served in one order over all shops (``policy.order``), because agents may serve several. A request whose stage
+admits nobody who is free does not hold up those behind it. So a freed agent gets the request of the highest index that he
+may take, and an arriving one the agent of the best score (``policy.roster``): load relative to capacity, skills and grade
+spared; among equals the one with the least work lately, idle longest, then the smaller id. Who refused this request or
+handed it on comes after everybody else.
 
-Cost: per shop with something to do, one ``&`` of two masks (``policy.roster``) for each group of equal requirements; per
-assignment, a heap operation, and once for each group that anybody is assigned from, a pass over those who could take it.
-Queues and agents are never walked.
+Cost: per shop with something to do, one ``&`` of two masks for each group of equal requests; per assignment, some heap
+operations. Queues and agents are never walked.
 """
 
 import heapq
 from collections.abc import Callable, Iterator
 from itertools import islice
+from math import ceil
 from typing import Any, Final, NamedTuple
 
 from deskline_router.model import SECOND, Agent, Fate, Request, Shop, State
 from deskline_router.policy import requests
+from deskline_router.policy.order import Rank, rank
+from deskline_router.policy.roster import Place
 from deskline_router.policy.steps import Requirement
 from deskline_router.policy.table import Trigger
-from deskline_router.policy.world import Key, Queue, World
+from deskline_router.policy.world import Kind, Queue, World
 
-_CANDIDATES: Final = 5
-"""Agents named in an explanation: enough to see the choice was close, few enough for a record's size."""
+_BEST: Final = 3
+_NAMED: Final = 8
+"""Agents named in an explanation: the best, and of those rejected enough to see why; few enough for a record's size."""
 
 
 Compare = Callable[[World, Request, Shop, Agent, Requirement], None]
 
 
-class Score(NamedTuple):
-    """Smaller is better."""
-
-    last: bool
-    load: float
-    last_assigned_at: int
-    agent_id: str
-
-
 class Pool:
-    """The free agents whom one group admits, best first; kept right while matching fills them up."""
+    """The free agents whom one kind of request admits, best first; kept right while matching fills them up."""
 
-    def __init__(self, world: World, shop: Shop, needed: Requirement) -> None:
+    def __init__(self, world: World, shop: Shop, kind: Kind, shares: "Shares | None" = None) -> None:
+        needed = kind.needed
         self._world = world
         self._shop = shop
+        self._kind = kind
+        self._needed = needed
+        self._channel = kind.channel
         self._excluded = world.roster.mask(needed.excluded)
-        self._last = frozenset(needed.last)
+        self._last = world.roster.mask(needed.last)
         self._ability = world.roster.ability(shop.agents, needed.stage)
-        self._heap: list[Score] | None = None
+        self._allowed = world.allowed(shop, needed.stage)
+        self._shares = shares
+
+    def _barred(self) -> int:
+        return self._excluded if self._shares is None else self._excluded | self._shares.used_up
 
     @property
     def eligible(self) -> int:
         """A mask: those who could take it now."""
-        return self._ability.able & ~self._excluded & self._world.roster.free
+        admitted = self._world.admitted(self._shop, self._kind)
+        return admitted if self._shares is None else admitted & ~self._shares.used_up
 
-    def best(self) -> Agent | None:
-        """Scores only get worse while matching goes on, so a stale head is put back where it now belongs."""
-        heap = self._scores()
-        while heap:
-            head = heap[0]
-            agent = self._world.agents[head.agent_id]
-            if not self._world.has_room(agent):
-                heapq.heappop(heap)
-                continue
-            fresh = self._score(agent)
-            if fresh == head:
-                return agent
-            heapq.heapreplace(heap, fresh)
-        return None
+    def best(self) -> Place | None:
+        if not self.eligible:
+            return None
+        bench = self._world.roster.bench(
+            self._shop.agents, self._needed.stage, self._shop.routing.choice, self._channel
+        )
+        return bench.best(self._allowed, self._barred(), self._last)
 
-    def _scores(self) -> list[Score]:
-        if self._heap is None:
-            world = self._world
-            self._heap = [self._score(world.agents[name]) for name in world.roster.names(self.eligible)]
-            heapq.heapify(self._heap)
-        return self._heap
-
-    def _score(self, agent: Agent) -> Score:
-        # Free means load < capacity, so capacity is at least 1.
-        load = agent.load / self._world.capacity(agent)
-        return Score(agent.agent_id in self._last, load, agent.last_assigned_at, agent.agent_id)
-
-    def explain(self, agent: Agent, needed: Requirement, at: int) -> dict[str, Any]:
-        """Why ``agent``, whom ``best`` has just named."""
-        score = self._scores()[0]
-        parts = {"load": round(score.load, 6), "last": int(score.last)}
-        if score.last_assigned_at:
-            parts["idle_s"] = max(0, at - score.last_assigned_at) / SECOND
+    def explain(self, place: Place, request: Request, at: int) -> dict[str, Any]:
+        """Why the agent at ``place``, whom ``best`` has just named."""
+        agent = self._world.agents[place.agent_id]
         return {
-            "relaxed": list(needed.relaxed),
+            "relaxed": list(self._needed.relaxed),
             "agent_state_id": agent.online_id,
             "considered": len(self._shop.agents),
             "eligible": self.eligible.bit_count(),
-            "rejected": {reason: count for reason, count in sorted(self._rejected()) if count},
-            "chosen": {"score_parts": parts},
-            "candidates": list(self._candidates()),
+            "rejected": {reason: mask.bit_count() for reason, mask in sorted(self._rejected()) if mask},
+            "chosen": {"score_parts": self._parts(place, agent, request, at)},
+            "candidates": list(islice(self._candidates(request, at), _NAMED)),
         }
 
+    def _parts(self, place: Place, agent: Agent, request: Request, at: int) -> dict[str, float]:
+        choice = self._shop.routing.choice
+        parts = {
+            "load": round(choice.load * agent.load / self._world.capacity(agent), 6),
+            "surplus": round(choice.surplus * self._ability.surplus[place.agent_id], 6),
+            "last": int(bool(self._last & (1 << place.number))),
+            "busy_s": round(max(0, agent.busy_until - at) / SECOND, 3),
+        }
+        if agent.last_assigned_at:
+            parts["idle_s"] = max(0, at - agent.last_assigned_at) / SECOND
+        shop = self._world.catalog.shop(request.shop_id)
+        if shop is self._shop:
+            key, kind = self._world.queues[request.shop_id].where[request.subject]
+            parts["request"] = round(kind.pace.cost(key, at), 6)
+        return parts
+
     def _rejected(self) -> Iterator[tuple[str, int]]:
+        """Each of the shop's agents who is not eligible once, by the first condition that he fails."""
         roster = self._world.roster
-        yield from roster.unavailable(roster.members(self._shop.agents))
+        members = roster.members(self._shop.agents)
+        yield from roster.unavailable(members)
+        free = members & roster.free
         for reason, short in self._ability.short:
-            yield reason, (short & roster.free).bit_count()
-        yield "declined", (self._ability.able & self._excluded & roster.free).bit_count()
+            yield reason, short & free
+        able = self._ability.able & free
+        for reason, mask in self._hindered():
+            yield reason, able & mask
+            able &= ~mask
 
-    def _candidates(self) -> Iterator[dict[str, Any]]:
-        """The best, then some of those who are free and not able; what is where in the heap must not show."""
-        world, left = self._world, _CANDIDATES
-        rivals = [world.agents[score.agent_id] for score in _smallest(self._scores(), _CANDIDATES)]
-        for score in sorted(self._score(agent) for agent in rivals if world.has_room(agent)):
-            yield {"agent_id": score.agent_id, "score": round(score.load, 6)}
-            left -= 1
-        free = world.roster.free
-        short = ((name, reason) for name, reason, bit in self._ability.named if bit & free)
-        for name, reason in islice(short, left):
-            yield {"agent_id": name, "failed": reason}
+    def _hindered(self) -> Iterator[tuple[str, int]]:
+        """What keeps those who are free and able from it, in the order in which it is asked."""
+        world, shop = self._world, self._shop
+        if self._needed.stage.agent is None:
+            yield "off_shift", world.off_shift(shop)
+            yield "reserve", world.reserve(shop)
+        yield "channel_full", world.roster.channel_full(self._channel)
+        yield "declined", self._excluded
+        if self._shares is not None:
+            yield "share", self._shares.used_up
+
+    def _candidates(self, request: Request, at: int) -> Iterator[dict[str, Any]]:
+        """The best, then some of the rejected, each with the numbers of the first condition that he fails: first those who
+        are free, because it might have been them. What is where in the heap must not show.
+        """
+        world, roster = self._world, self._world.roster
+        bench = roster.bench(self._shop.agents, self._needed.stage, self._shop.routing.choice, self._channel)
+        for place in bench.first(_BEST, self._allowed, self._barred()):
+            yield {"agent_id": place.agent_id, "score": place.cost}
+        able = self._ability.able & roster.free
+        for reason, mask in self._hindered():
+            for name in islice(roster.names(able & mask), _NAMED):
+                yield {"agent_id": name, "failed": reason, "numbers": self._numbers(reason, name, request, at)}
+            able &= ~mask
+        for name, short, bit in self._ability.named:
+            if bit & roster.free:
+                yield {"agent_id": name, "failed": short.reason, "numbers": short.numbers}
+        for reason, mask in roster.unavailable(roster.members(self._shop.agents)):
+            for name in islice(sorted(islice(roster.names(mask), 4 * _NAMED)), _NAMED):
+                agent = world.agents.get(name)
+                numbers = "" if agent is None else self._unavailable(reason, agent)
+                yield {"agent_id": name, "failed": reason} | ({"numbers": numbers} if numbers else {})
+
+    def _unavailable(self, reason: str, agent: Agent) -> str:
+        if reason == "full":
+            wrapping = f" and {len(agent.wraps)} being wrapped up" if agent.wraps else ""
+            return f"{agent.load:g}{wrapping} of {self._world.capacity(agent)}"
+        return f"{agent.missed} offers missed" if reason == "paused" else ""
+
+    def _numbers(self, reason: str, name: str, request: Request, at: int) -> str:
+        agent, config = self._world.agents[name], self._shop.agents[name]
+        match reason:
+            case "channel_full":
+                limit = (config.channels or {}).get(self._channel or "", 0)
+                return f"{agent.channels.get(self._channel or '', 0)} of {limit} by {self._channel}"
+            case "declined" if name in request.excluded:
+                return f"not asked again for {max(0, request.excluded[name] - at) / SECOND:g} s"
+            case "declined":
+                return "the complaint is about him"
+            case "off_shift":
+                return f"outside {config.shift}"
+            case "share":
+                return f"{agent.overnight} of those that came outside hours"
+            case _:
+                return "kept for a surge"
 
 
-def _smallest(heap: list[Score], count: int) -> Iterator[Score]:
-    """The first ``count`` in order, without looking at more than twice as many."""
-    frontier = [(heap[0], 0)] if heap else []
-    for _ in range(count):
-        if not frontier:
+class Shares:
+    """How much of what came outside hours each agent of a shop has at the most, while they come in.
+
+    His part by capacity of all that is left of it, over everybody whose shift has begun, whether he is here yet or not.
+    """
+
+    def __init__(self, world: World, queue: Queue) -> None:
+        shop = queue.shop
+        self.used_up = 0
+        self._quota: dict[str, int] = {}
+        off = world.off_shift(shop) | world.reserve(shop)
+        team = [a for a in shop.agents.values() if a.shift is not None and not off & world.roster.bit(a.agent_id)]
+        capacity = sum(agent.capacity for agent in team)
+        if not capacity:
             return
-        score, index = heapq.heappop(frontier)
-        yield score
-        for child in (2 * index + 1, 2 * index + 2):
-            if child < len(heap):
-                heapq.heappush(frontier, (heap[child], child))
+        waiting = sum(len(keys) for kind, keys in queue.groups.items() if kind.shared_until)
+        known = [agent for config in team if (agent := world.agents.get(config.agent_id)) is not None]
+        total = waiting + sum(agent.overnight for agent in known)
+        self._quota = {agent.agent_id: ceil(total * agent.capacity / capacity) for agent in team}
+        for agent in known:
+            self.note(world, agent)
+
+    def note(self, world: World, agent: Agent) -> None:
+        quota = self._quota.get(agent.agent_id)
+        if quota is not None and agent.overnight >= quota:
+            self.used_up |= world.roster.bit(agent.agent_id)
+
+
+class _Head(NamedTuple):
+    """The first of a group."""
+
+    rank: Rank
+    number: int
+    queue: Queue
+    kind: Kind
+    pool: Pool
+    shares: Shares | None
 
 
 def match(world: World, compare: Compare) -> None:
@@ -134,31 +208,39 @@ def match(world: World, compare: Compare) -> None:
 
     ``compare`` is told of each assignment, just before it is made, in a shop with a candidate policy.
     """
-    heads: list[tuple[Key, int, Queue, Requirement, Pool]] = []
+    heads: list[_Head] = []
     for shop_id in sorted(world.pending_shops):
         queue = _prepared(world, shop_id)
         if queue is None:
             continue
-        for needed, keys in queue.groups.items():
-            pool = Pool(world, queue.shop, needed)
+        shares: Shares | None = None
+        for kind, keys in queue.groups.items():
+            shared = kind.shared_until > world.now
+            if shared and shares is None:
+                shares = Shares(world, queue)
+            pool = Pool(world, queue.shop, kind, shares if shared else None)
             if pool.eligible:
-                heads.append((keys[0], len(heads), queue, needed, pool))
+                first = rank(kind.pace, keys[0], world.now)
+                heads.append(_Head(first, len(heads), queue, kind, pool, shares if shared else None))
     world.pending_shops.clear()
     heapq.heapify(heads)
     while heads:
-        key, number, queue, needed, pool = heapq.heappop(heads)
-        agent = pool.best()
-        if agent is None:
+        head = heapq.heappop(heads)
+        queue, kind = head.queue, head.kind
+        place = head.pool.best()
+        if place is None:
             continue
-        request = world.requests[key.subject]
+        agent = world.agents[place.agent_id]
+        request = world.requests[queue.groups[kind][0].subject]
         if queue.shop.candidate is not None:
-            compare(world, request, queue.shop.candidate, agent, needed)
-        requests.assign(
-            world, request, agent, needed, pool.explain(agent, needed, requests.time_of(world, request, agent))
-        )
-        rest = queue.groups.get(needed)
+            compare(world, request, queue.shop.candidate, agent, kind.needed)
+        explanation = head.pool.explain(place, request, requests.time_of(world, request, agent))
+        requests.assign(world, request, agent, kind.needed, explanation)
+        if head.shares is not None:
+            head.shares.note(world, agent)
+        rest = queue.groups.get(kind)
         if rest:
-            heapq.heappush(heads, (rest[0], number, queue, needed, pool))
+            heapq.heappush(heads, head._replace(rank=rank(kind.pace, rest[0], world.now)))
 
 
 def _prepared(world: World, shop_id: str) -> Queue | None:
@@ -168,15 +250,20 @@ def _prepared(world: World, shop_id: str) -> Queue | None:
     queue = world.queue(shop_id)
     if queue.unsettled:
         queue.unsettled = False
-        for key in list(queue.order):
-            requests.settle_stages(world, world.requests[key.subject])
+        for subject in queue.subjects():
+            requests.settle_stages(world, world.requests[subject])
     void = [
         key
-        for needed, keys in queue.groups.items()
-        if world.void(needed.stage, needed.excluded, queue.shop)
+        for kind, keys in queue.groups.items()
+        if kind.needed.void
+        or (
+            kind.needed.stage.agent is not None
+            and not kind.needed.closed
+            and world.void(kind.needed.stage, kind.needed.excluded, queue.shop)
+        )
         for key in keys
     ]
-    # In the order of the queue: groups stand in that in which this instance happened to meet them.
+    # In the order of arrival: groups stand in that in which this instance happened to meet them.
     for key in sorted(void):
         requests.skip_void_stage(world, world.requests[key.subject])
     # An emptied queue is put away: one whose only request has moved on is another object now.
@@ -191,7 +278,7 @@ def refuse_over_limit(world: World) -> None:
             continue
         limit = world.catalog.shop(request.shop_id).limits.queue_limit
         queue = world.queues[request.shop_id]
-        if limit is None or len(queue.order) <= limit or world.requests.get(request.subject) is not request:
+        if limit is None or len(queue) <= limit or world.requests.get(request.subject) is not request:
             continue
         conversation = world.conversations[request.subject]
         requests.end(world, conversation, request, Trigger.FULL)

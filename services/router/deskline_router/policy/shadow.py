@@ -9,9 +9,10 @@ whole day.
 
 from deskline_router.model import DEFAULT_PRIORITY, Agent, Agreement, Request, ShadowChoice, Shop, State
 from deskline_router.policy.matching import Pool
-from deskline_router.policy.requests import time_of
+from deskline_router.policy.order import pace_of
+from deskline_router.policy.requests import stage_ends, time_of
 from deskline_router.policy.steps import Plan, Requirement, make_plan, named_rule, requirement, rule_for
-from deskline_router.policy.world import World
+from deskline_router.policy.world import Kind, World
 
 
 def compare(world: World, request: Request, candidate: Shop, agent: Agent, needed: Requirement) -> None:
@@ -44,7 +45,9 @@ def _choose(world: World, request: Request, candidate: Shop, needed: Requirement
     plan = make_plan(request, rule, candidate)
     at = time_of(world, request, agent)
     wanted = requirement(request, plan, _step(world, request, plan, at))
-    best = Pool(world, candidate, wanted).best()
+    channel = request.profile.channel if candidate.channels_limited else None
+    kind = Kind(wanted, pace_of(request, candidate), channel, shared_until=0)
+    best = Pool(world, candidate, kind).best()
     return ShadowChoice(
         request_id=request.request_id,
         attempt=0 if agent is None else request.attempt + 1,
@@ -65,13 +68,14 @@ def _choose(world: World, request: Request, candidate: Shop, needed: Requirement
 
 
 def _step(world: World, request: Request, plan: Plan, at: int) -> int:
-    step, since = 0, request.opened_at
+    step, since = 0, max(request.opened_at, request.opened_hours)
     while step < len(plan.stages) - 1:
         stage = plan.stages[step]
         if not world.void(stage, request.excluded, plan.shop):
-            if stage.wait is None or since + stage.wait > at:
+            ends = stage_ends(request, plan.stages, step, since)
+            if ends is None or ends > at:
                 break
-            since += stage.wait
+            since = ends
         step += 1
     return step
 
