@@ -5,20 +5,17 @@ from typing import Annotated
 
 import typer
 
-from deskline.clock import now_us, parse_rfc3339, rfc3339
+from deskline.clock import now_us, parse_rfc3339
 from deskline.config.base import DEFAULT_SHOP
 from deskline.config.book import ConfigBook
 from deskline.config.loading import load_directory
-from deskline.config.rules_document import AutoreplyRule
 from deskline.errors import UsageError
-from deskline.folding import deep_text
+from deskline.events.models import Attachment, Customer, MessageReceived
+from deskline.events.wire import new
 from deskline.service import run
-from deskline.text import fold, readable
+from deskline.terminal_text import printable
 from deskline_autoreply.app import build
-from deskline_autoreply.learning.trying import failed_by_one, knowledge_lines
-from deskline_autoreply.policy.rules import Asked, Compiled
-from deskline_autoreply.policy.sensitive import Filter
-from deskline_autoreply.versions import Versions
+from deskline_autoreply.learning.trying import tried
 
 app = typer.Typer(add_completion=False, no_args_is_help=False)
 
@@ -50,69 +47,53 @@ def try_(
     ] = DEFAULT_SHOP,
     at: Annotated[str | None, typer.Option(help="When, as 2026-11-25T03:30:00+08:00. Without: now.")] = None,
     tier: Annotated[str, typer.Option(help="The customer's tier.")] = "regular",
+    customer: Annotated[str, typer.Option(help="The customer's id: by it the variant of a reply is chosen.")] = "try",
+    name: Annotated[str | None, typer.Option(help="The customer's name.")] = None,
     channel: Annotated[str, typer.Option(help="The channel.")] = "web",
     entry_point: Annotated[str | None, typer.Option(help="The entry point.")] = None,
     language: Annotated[str | None, typer.Option(help="The language that the gateway states.")] = None,
     later: Annotated[bool, typer.Option("--later", help="Not the first message of the conversation.")] = False,
+    open_request: Annotated[
+        bool, typer.Option("--open-request", help="A request is open, first in the queue, and nobody has it yet.")
+    ] = False,
+    order: Annotated[str | None, typer.Option(help="The order that the message comes with.")] = None,
+    product: Annotated[str | None, typer.Option(help="The product that the message comes with.")] = None,
     attachment: Annotated[bool, typer.Option("--attachment", help="The message has an attachment.")] = False,
+    attachment_kind: Annotated[
+        list[str] | None, typer.Option(help="The kind of an attachment (again for more), as image.")
+    ] = None,
 ) -> None:
-    """Show which rule answers a text, and why the rules before it do not. Needs no running service."""
+    """Show what would answer a text and why, and what came close. Needs no running service.
+
+    It is decided by what the service itself decides by.
+
+    For example:
+
+      deskline rules try "where is my refund" --config conf --shop support
+
+      deskline rules try "这件多少钱" --product P-7 --later --open-request --config conf --shop wardrobe
+    """
+    kinds = tuple(attachment_kind or (["file"] if attachment else ()))
     moment = now_us() if at is None else _instant(at)
     book = ConfigBook()
     for shop_id, documents in load_directory(config).shops.items():
         for kind, document in documents.items():
             book.install(shop_id, kind, document)
-    versions = Versions(book)
-    _, rules = versions.rules(shop, moment, moment)
-    is_open = versions.is_open(shop, moment, moment)
-    asked = Asked(
-        text=deep_text(text),
-        plain=fold(text),
-        readable=readable(text),
-        moment=versions.moment(shop, moment, moment, rules.calendars),
-        is_open=is_open,
-        first_message=not later,
-        attachment=attachment,
-        tier=tier,
+    message = new(
+        MessageReceived,
+        shop_id=shop,
+        message_id="try",
         channel=channel,
         entry_point=entry_point,
+        text=text,
         language=language,
+        attachments=tuple(new(Attachment, kind=kind, url="") for kind in kinds) or None,
+        customer=new(Customer, customer_id=customer, tier=tier, name=name),
+        order_id=order,
+        product_id=product,
     )
-    typer.echo(f"shop {shop} at {rfc3339(moment)}: {'open' if is_open else 'closed'}")
-    for line in explain(rules, asked):
-        typer.echo(line)
-    for rule_id, condition in failed_by_one(rules, asked):
-        typer.echo(f"  came close: {rule_id}, but for {condition}")
-    for line in knowledge_lines(versions.knowledge(rules.document), text, moment):
-        typer.echo(line)
-    finding = Filter(rules.document.sensitive).look(text, "inbound")
-    if finding is not None:
-        typer.echo(f"sensitive: {', '.join(finding.categories)}")
-
-
-def explain(rules: Compiled, asked: Asked) -> list[str]:
-    """Line by line: the rules that were passed over, then what is said. Without a conversation: nobody owns, none is open."""
-    if not asked.plain and not asked.attachment:
-        return ["ignored: empty (nothing visible and no attachment)"]
-    lines: list[str] = []
-    decided: AutoreplyRule | None = None
-    for rule, failed in rules.explain(asked):
-        if failed is None:
-            decided = rule
-        else:
-            lines.append(f"  {rule.rule_id}: not met: {failed}")
-    if rules.shadow:
-        lines.append("the shop is in shadow: nothing below is sent, the outcome is message.ignored (shadow)")
-    reply, handover = (None, rules.fallback) if decided is None else (decided.reply, decided.handover)
-    lines.append(f"decides: {'the fallback' if decided is None else decided.rule_id}")
-    if reply is not None:
-        lines.append(f"reply ({reply.kind}): {' | '.join(text.text for text in reply.texts)}")
-    if handover is not None:
-        details = [f"reason {handover.reason}", f"priority {handover.priority}"]
-        details += [f"skills {', '.join(handover.skills)}"] if handover.skills else []
-        details += [f"flags {', '.join(handover.flags)}"] if handover.flags else []
-        lines.append(f"hand-over: {'; '.join(details)}")
-    return lines
+    for line in tried(book, message, moment, later=later or open_request, open_request=open_request):
+        typer.echo(printable(line))
 
 
 def _instant(text: str) -> int:

@@ -214,13 +214,15 @@ class Compiled:
         """The first matching rule that does more than to tag."""
         return next((rule for rule in self.matching(asked) if not only_tags(rule)), None)
 
-    def explain(self, asked: Asked) -> Iterator[tuple[AutoreplyRule, str | None]]:
-        """Every rule up to the one that decides, with the first condition that it fails (None: it matches)."""
+    def explain(self, asked: Asked, upto: str | None = None) -> Iterator[tuple[AutoreplyRule, str | None]]:
+        """Every rule up to the first that matches and does more than to tag, with the first condition that it fails (None: it
+        matches). ``upto``: up to this rule instead, which decides where those before it had nothing to say; empty: all.
+        """
         text = _Text(asked, self._found(asked))
         for position, rule in enumerate(self.rules):
             failed = self._failed(position, text)
             yield rule, failed
-            if failed is None and not only_tags(rule):
+            if rule.rule_id == upto or (upto is None and failed is None and not only_tags(rule)):
                 return
 
     def _failed(self, position: int, text: _Text) -> str | None:
