@@ -2,10 +2,38 @@
 
 import logging
 import sys
+from collections.abc import MutableMapping
+from typing import Any
 
 import structlog
 
+from deskline.personal_data import EVERY_KIND, mask
 from deskline.settings import ServiceSettings
+
+
+class Masking:
+    """A processor: hides what identifies a person in every text of a line, tracebacks included (``deskline.personal_data``)."""
+
+    def __init__(self, kinds: str) -> None:
+        self._kinds = tuple(kind for kind in EVERY_KIND if kind in kinds.split(","))
+
+    def __call__(self, _logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return {name: self._masked(value) for name, value in line.items()} if self._kinds else line
+
+    def _masked(self, value: Any) -> Any:
+        match value:
+            case str():
+                return mask(value, self._kinds)
+            case bytes():
+                return self._masked(value.decode("utf-8", "backslashreplace"))
+            case dict():
+                return {self._masked(name): self._masked(inner) for name, inner in value.items()}
+            case list() | tuple() | set() | frozenset():
+                return [self._masked(inner) for inner in value]
+            case None | bool() | int() | float():
+                return value
+            case _:
+                return self._masked(repr(value))  # as the renderer would write it
 
 
 def configure(settings: ServiceSettings, service: str) -> None:
@@ -16,6 +44,7 @@ def configure(settings: ServiceSettings, service: str) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        Masking(settings.log_mask),
     ]
     if settings.log_format == "json":
         renderer: structlog.typing.Processor = structlog.processors.JSONRenderer(ensure_ascii=False)

@@ -4,10 +4,13 @@ What the shop's managers set is configuration (``deskline.config``), not here: t
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_KIND: Final = "(identity_card|bank_card|phone|address|email)"
+_MASKS: Final = f"^(none|{_KIND}(,{_KIND})*)$"
 
 
 class ServiceSettings(BaseSettings):
@@ -63,3 +66,6 @@ class ServiceSettings(BaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
+    log_mask: Annotated[str, Field(pattern=_MASKS)] = "identity_card,bank_card,phone,address,email"
+    """What of a person is hidden in every line, separated by commas; ``none``: nothing. Logs have no customers' texts in the first
+    place; this is for what stands in ids, and in the errors of libraries."""
