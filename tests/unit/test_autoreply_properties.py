@@ -359,7 +359,7 @@ class Owning:
         """Whether somebody owns at the message, or comes to own later, as far as read."""
         r = self.r
         place = places([*r.before, r.message])
-        events = [(place[e.offset], 0, e) for e in (*r.before, r.message)]
+        events = [(*self.instant(e, place), e) for e in (*r.before, r.message)]
         events += [((e.at, 2 * e.offset), 1, e) for e in r.routing]
         events.sort(key=lambda item: (item[0][0], item[1], item[0][1]))
         after = False
@@ -369,6 +369,15 @@ class Owning:
             if after and self.owner is not None:
                 return True
         return False
+
+    def instant(self, e: Event, place: dict[int, tuple[int, int]]) -> tuple[tuple[int, int], int]:
+        """Where an event of conversations.v1 stands. Who accepts names his offer, so he accepts when it has been made, whatever his clock says."""
+        if e.type == "assignment.accepted.v1":
+            for offer in self.r.routing:
+                named = getattr(offer.data, "assignment_id", None) == e.data.assignment_id
+                if named and offer.type == "conversation.assigned.v1" and offer.at > e.at:
+                    return (offer.at, 2 * offer.offset + 1), 1
+        return place[e.offset], 0
 
     def step(self, e: Event) -> None:
         match e.type:
