@@ -55,7 +55,8 @@ def test_tags_end_with_the_conversation():
 def test_a_silent_rule_says_nothing_and_nobody_is_asked():
     log = Log()
     service = service_with({"when": {"exact": ["好的", "谢谢"]}, "silent": True})
-    assert service.answer(log.says(0, "谢谢！")) == "ignored cooldown"
+    (ignored,) = service.unit(log.says(0, "谢谢！"))
+    assert (ignored["data"]["reason"], ignored["data"]["rule_id"]) == ("cooldown", "r0")
     assert service.answer(log.says(5, "谢谢你的发票呢")) == HANDED
     assert [(hit.id, hit.silenced, hit.handed_over) for hit in service.hits] == [("r0", 1, 0), ("", 0, 1)]
 

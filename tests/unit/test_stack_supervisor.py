@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import entry_points
 
 import psutil
 import pytest
 
+from deskline.cli import mounted
 from deskline.errors import UsageError
 from deskline.stack.http import get
 from deskline.stack.processes import OwnedProcess
+from deskline.stack.stack import service_names
 from deskline.stack.supervisor import Supervisor, delay_s, failures_after, parse_replicas, stop_leftovers
 
 # Answers /readyz with 200 and its own pid; goes on SIGTERM.
@@ -98,6 +101,19 @@ async def test_a_paused_service_stays_away_until_it_is_resumed(supervise):
     assert not supervisor.find("autoreply").process.running()
     await supervisor.resume("autoreply")
     await supervisor.wait_ready(20)
+
+
+def test_a_tool_that_a_service_brings_is_a_command_and_never_a_process_of_the_stack():
+    tools = {entry.name for entry in entry_points(group="deskline.tools")}
+    services = {entry.name for entry in entry_points(group="deskline.services")}
+    assert {"faq", "rules"} <= tools
+    assert service_names() == ("archive", "autoreply", "router", "sla")
+    assert not tools & services
+    assert tools | services <= mounted().keys()
+    # Asked for by name it is refused, too.
+    for tool in sorted(tools):
+        with pytest.raises(UsageError):
+            parse_replicas(f"{tool}=1", service_names())
 
 
 SUPERVISOR_ITSELF = """

@@ -1,6 +1,5 @@
 """``deskline autoreply``: run the service. ``deskline autoreply try``: what would answer this text, and why."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +11,7 @@ from deskline.config.loading import load_directory
 from deskline.errors import UsageError
 from deskline.events.models import Attachment, Customer, MessageReceived
 from deskline.events.wire import new
+from deskline.options import Config, Shop
 from deskline.service import run
 from deskline.terminal_text import printable
 from deskline_autoreply.app import build
@@ -40,11 +40,9 @@ def serve(context: typer.Context) -> None:
 @app.command(name="try")
 def try_(
     text: Annotated[str, typer.Argument(help="What the customer writes.")],
-    config: Annotated[Path, typer.Option(help="Directory of the configuration: one folder per shop.")],
+    config: Config,
     *,
-    shop: Annotated[
-        str, typer.Option(help="The shop's id; one without a folder of its own runs on _default.")
-    ] = DEFAULT_SHOP,
+    shop: Shop = DEFAULT_SHOP,
     at: Annotated[str | None, typer.Option(help="When, as 2026-11-25T03:30:00+08:00. Without: now.")] = None,
     tier: Annotated[str, typer.Option(help="The customer's tier.")] = "regular",
     customer: Annotated[str, typer.Option(help="The customer's id: by it the variant of a reply is chosen.")] = "try",

@@ -329,11 +329,11 @@ class _Telling:
             case HandedOver(reply=reply, rule_id=rule_id):
                 holding = [] if reply is None else [self._reply(reply, rule_id, handover=True)]
                 return [*holding, self._handover(decision)]
-            case Ignored(reason=reason):
+            case Ignored(reason=reason, rule_id=rule_id):
                 if reason is Ignore.SHADOW:
                     self._record(decision)
                 message_id = self.event.data.message_id
-                data = new(MessageIgnored, **self.common, message_id=message_id, reason=reason.value)
+                data = new(MessageIgnored, **self.common, message_id=message_id, reason=reason.value, rule_id=rule_id)
                 return [self._output("message.ignored.v1", message_id, data)]
             case _:
                 assert_never(decision)

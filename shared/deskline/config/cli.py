@@ -32,6 +32,7 @@ from deskline.config.telling import (
     print_warnings,
 )
 from deskline.errors import UsageError
+from deskline.options import AsJson
 from deskline.settings import ServiceSettings
 from deskline.targets import BootstrapServers, PostgresDsn, StateDir, TopicPrefix, settings_of
 
@@ -44,7 +45,6 @@ T = TypeVar("T")
 Directory = Annotated[Path, typer.Argument(help="One folder per shop, one YAML file per document; _default always.")]
 Shop = Annotated[str, typer.Argument(help="A shop's id; _default is what shops without their own run on.")]
 Document = Annotated[str | None, typer.Argument(help=f"One of {', '.join(KINDS)}; all of them without it.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON value on standard output instead of text.")]
 EffectiveFrom = Annotated[
     str | None,
     typer.Option(help="RFC 3339 time from which the versions are in force. [default: as soon as services can know it]"),

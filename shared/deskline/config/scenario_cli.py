@@ -22,6 +22,7 @@ from deskline.config.rules_document import RulesDocument
 from deskline.config.scenario_sets import scenario_sets
 from deskline.config.telling import print_applied, print_json, print_warnings
 from deskline.errors import UsageError
+from deskline.options import AsJson, Config, NoApply, Shop
 from deskline.targets import BootstrapServers, PostgresDsn, StateDir, TopicPrefix, settings_of
 
 app = typer.Typer(
@@ -29,9 +30,6 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(help="The name of a set; see: deskline scenario list.")]
-Shop = Annotated[str, typer.Option(help="The shop's id; _default: every shop that inherits from it.")]
-Config = Annotated[Path, typer.Option(help="Directory of the configuration: one folder per shop.")]
-NoApply = Annotated[bool, typer.Option("--no-apply", help="Only change the file; the next apply puts it in force.")]
 _KEY: Final = "scenarios"
 
 
@@ -39,7 +37,7 @@ _KEY: Final = "scenarios"
 def list_command(
     shop: Annotated[str | None, typer.Option(help="Say which sets this shop has on; with --config.")] = None,
     config: Annotated[Path | None, typer.Option(help="Directory of the configuration.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON value on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List every set: its name, what it is for, and with --config whether the shop has it on.
 

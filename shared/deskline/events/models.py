@@ -366,6 +366,8 @@ class MessageIgnored(ReplyEvent):
         str,
         *known("human_owned", "waiting", "superseded", "empty", "duplicate_text", "cooldown", "shadow", limit=PROSE),
     ]
+    rule_id: Id | None = None
+    """Not on the contract's page, which lets optional fields be added: the rule that wants silence."""
 
 
 # --- routing.v1: what the router decided --------------------------------------------------------------------------

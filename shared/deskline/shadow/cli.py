@@ -7,6 +7,7 @@ import typer
 
 from deskline.clock import DAY, now_us, rfc3339
 from deskline.errors import UsageError
+from deskline.options import Shop
 from deskline.settings import ServiceSettings
 from deskline.shadow import store
 from deskline.shadow.comparison import compare_clocks, compare_routing, compare_rules
@@ -28,7 +29,7 @@ def main() -> None:
 @app.command()
 def report(
     *,
-    shop: Annotated[str, typer.Option(help="The shop's id.")],
+    shop: Shop,
     kind: Annotated[
         list[str] | None, typer.Option(help="rules, routing or sla (again for more); default: all.")
     ] = None,

@@ -16,6 +16,7 @@ from deskline.config.apply import apply_directory
 from deskline.config.loading import ConfigurationError
 from deskline.config.telling import print_applied, print_problems
 from deskline.errors import DesklineError, UsageError
+from deskline.options import Config, Shop
 from deskline.settings import ServiceSettings
 from deskline.shadow import store
 from deskline.shadow.cli import checked, language_of
@@ -34,9 +35,6 @@ app = typer.Typer(
 _HOUR: Final = 3600 * SECOND
 _THEN: Final = ("off", "live")
 _LOOK_S: Final = 5.0
-
-Shop = Annotated[str, typer.Option(help="The shop's id: the name of its folder.")]
-Config = Annotated[Path, typer.Option(help="Directory of the configuration: one folder per shop.")]
 
 
 @app.command()

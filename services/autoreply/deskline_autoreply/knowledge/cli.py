@@ -21,6 +21,7 @@ from deskline.config.rules_document import RulesDocument
 from deskline.config.telling import print_applied
 from deskline.config.yaml_source import read
 from deskline.errors import UsageError
+from deskline.options import Config, Shop
 from deskline.postgres import connect
 from deskline.targets import BootstrapServers, PostgresDsn, StateDir, TopicPrefix, settings_of
 from deskline_autoreply.knowledge.index import KnowledgeIndex
@@ -28,8 +29,6 @@ from deskline_autoreply.knowledge.lookups import last_used, stale
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="What the shops know.")
 
-Config = Annotated[Path, typer.Option("--config", help="Directory of the configuration: one folder per shop.")]
-Shop = Annotated[str, typer.Option("--shop", help="The shop's id.")]
 _MOST_BYTES: Final = 16 * 1024 * 1024
 _MOST_ERRORS: Final = 200
 

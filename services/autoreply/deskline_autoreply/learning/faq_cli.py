@@ -14,6 +14,7 @@ from deskline.clock import DAY, from_datetime, now_us, rfc3339
 from deskline.config.apply import apply_directory
 from deskline.config.telling import print_applied
 from deskline.errors import UsageError
+from deskline.options import AsJson, Config, NoApply, Shop
 from deskline.targets import BootstrapServers, PostgresDsn, StateDir, TopicPrefix, settings_of
 from deskline.terminal_text import printable
 from deskline_autoreply.learning.accepting import add_entry, entry_id_of
@@ -34,7 +35,7 @@ _EXAMPLES = 5
 def mine_command(
     day: Annotated[str | None, typer.Argument(help="A day of the week meant, as 2026-11-23.")] = None,
     *,
-    shop: Annotated[str, typer.Option(help="The shop's id.")],
+    shop: Shop,
     week: Annotated[
         bool, typer.Option("--week", help="The week (Monday to Sunday, UTC) of DAY; without DAY the last seven days.")
     ] = True,
@@ -42,7 +43,7 @@ def mine_command(
         Path | None, typer.Option(help="A file of recorded conversations instead of the archive.")
     ] = None,
     file: Found = _FOUND,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON value on standard output.")] = False,
+    as_json: AsJson = False,
     state_dir: StateDir = None,
     topic_prefix: TopicPrefix = None,
     postgres_dsn: PostgresDsn = None,
@@ -88,11 +89,11 @@ def mine_command(
 def accept(
     number: Annotated[int, typer.Argument(min=1, help="As `mine` numbers them.")],
     *,
-    config: Annotated[Path, typer.Option(help="Directory of the configuration: one folder per shop.")],
+    config: Config,
     answer: Annotated[str | None, typer.Option(help="The answer, instead of the suggested one.")] = None,
     edit: Annotated[bool, typer.Option("--edit", help="Open the entry in $EDITOR first.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    no_apply: Annotated[bool, typer.Option("--no-apply", help="Only change the file.")] = False,
+    no_apply: NoApply = False,
     file: Found = _FOUND,
     state_dir: StateDir = None,
     bootstrap_servers: BootstrapServers = None,

@@ -15,6 +15,7 @@ from deskline.clock import DAY, now_us, rfc3339, to_datetime
 from deskline.config.book import ConfigBook
 from deskline.config.loading import load_directory
 from deskline.errors import UsageError
+from deskline.options import AsJson, Shop
 from deskline.postgres import connect
 from deskline.settings import ServiceSettings
 from deskline.targets import PostgresDsn, StateDir, TopicPrefix, settings_of
@@ -46,7 +47,7 @@ _try(app)
 def replay_command(
     *,
     since: Annotated[str, typer.Option(help="From 90s, 15m, 6h, 2d ago, or a time.")],
-    shop: Annotated[str, typer.Option(help="The shop's id.")],
+    shop: Shop,
     config: Annotated[Path, typer.Option(help="The candidate: a directory of configuration.")],
     until: Annotated[str | None, typer.Option(help="Up to then. [default: now]")] = None,
     records: Annotated[Path | None, typer.Option(help="A file of recorded conversations; --since is not used.")] = None,
@@ -156,9 +157,9 @@ GROUP BY kind, id ORDER BY hits DESC, kind, id
 @app.command()
 def report(
     *,
-    shop: Annotated[str, typer.Option(help="The shop's id.")],
+    shop: Shop,
     since: Annotated[str, typer.Option(help="From 6h, 30d ago, or a time; whole days, UTC.")] = "30d",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON value on standard output.")] = False,
+    as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV on standard output.")] = False,
     state_dir: StateDir = None,
     postgres_dsn: PostgresDsn = None,
