@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -193,6 +194,12 @@ def migrate(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List what is missing; exit code 1 if anything is.")
     ] = False,
+    logins: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also make a login deskline_login_SERVICE, or set its password, for each file DIR/SERVICE that holds one."
+        ),
+    ] = None,
     state_dir: StateDir = None,
     postgres_dsn: PostgresDsn = None,
 ) -> None:
@@ -203,12 +210,18 @@ def migrate(
       deskline migrate --postgres-dsn postgresql://owner:…@db/deskline
 
       deskline migrate --dry-run --state-dir .deskline
+
+      DESKLINE_POSTGRES_PASSWORD_FILE=/run/secrets/owner deskline migrate --logins /run/secrets/logins
     """
+    from deskline.logins import make_logins, passwords_in  # noqa: PLC0415
     from deskline.migrate import migrate as run  # noqa: PLC0415
 
-    dsn = settings_of(state_dir, postgres_dsn=postgres_dsn).postgres_dsn.get_secret_value()
+    options = settings_of(state_dir, postgres_dsn=postgres_dsn).postgres_options
     say: Callable[[str], None] = typer.echo
-    done = asyncio.run(run(dsn, dry_run=dry_run, say=say))
+    passwords = None if logins is None or dry_run else passwords_in(logins)
+    done = asyncio.run(run(**options, dry_run=dry_run, say=say))
+    if passwords is not None:
+        asyncio.run(make_logins(options, passwords, say=say))
     if dry_run:
         for line in done:
             typer.echo(f"missing {line}")

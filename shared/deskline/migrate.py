@@ -11,12 +11,12 @@ whole server (roles) is made in a way that survives races between databases.
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
@@ -89,12 +89,16 @@ def newer(schema: Schema, applied: dict[str, str]) -> list[str]:
 async def migrate(
     dsn: str,
     *,
+    password: str | None = None,
     schemas: Sequence[Schema] | None = None,
     dry_run: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[str]:
-    """Apply what is missing; returns ``<schema>: <file>`` for each file that was, or with ``dry_run`` would be, applied."""
-    connection = await _connect(dsn)
+    """Apply what is missing; returns ``<schema>: <file>`` for each file that was, or with ``dry_run`` would be, applied.
+
+    ``password`` of the login, where the DSN has none.
+    """
+    connection = await open_connection({"dsn": dsn} if password is None else {"dsn": dsn, "password": password})
     try:
         await connection.execute(f"SET lock_timeout = '{_LOCK_WAIT_S}s'")
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
@@ -120,10 +124,13 @@ async def migrate(
         await connection.close()
 
 
-async def _connect(dsn: str) -> "asyncpg.Connection[asyncpg.Record]":
+async def open_connection(options: Mapping[str, Any]) -> "asyncpg.Connection[asyncpg.Record]":
+    """For those who change roles and tables; ``options`` are asyncpg's ``dsn`` and ``password``."""
     try:
         return await asyncpg.connect(
-            dsn, server_settings={"application_name": "deskline-migrate", "client_min_messages": "warning"}, timeout=15
+            **options,
+            server_settings={"application_name": "deskline-migrate", "client_min_messages": "warning"},
+            timeout=15,
         )
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         raise UsageError(f"PostgreSQL cannot be reached with the given DSN: {error or type(error).__name__}") from error

@@ -56,8 +56,6 @@ async def connect(settings: ServiceSettings, schema: str) -> Connection:
     }
     try:
         async with asyncio.timeout(15):
-            return await asyncpg.connect(
-                settings.postgres_dsn.get_secret_value(), server_settings=options, command_timeout=60
-            )
+            return await asyncpg.connect(**settings.postgres_options, server_settings=options, command_timeout=60)
     except TRANSIENT as error:
         raise TransientError(f"no connection to PostgreSQL: {type(error).__name__}") from error

@@ -3,20 +3,50 @@
 What the shop's managers set is configuration (``deskline.config``), not here: these are the operator's.
 """
 
+import os
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from deskline.errors import UsageError
+
+_PREFIX: Final = "DESKLINE_"
 _KIND: Final = "(identity_card|bank_card|phone|address|email)"
 _MASKS: Final = f"^(none|{_KIND}(,{_KIND})*)$"
 
 
-class ServiceSettings(BaseSettings):
-    """One service process. Every field is also an environment variable: ``DESKLINE_`` and the name in capitals."""
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Secrets from ``DESKLINE_<NAME>_FILE``, the path of a file as orchestrators mount them. The variable itself wins."""
 
-    model_config = SettingsConfigDict(env_prefix="DESKLINE_", frozen=True, extra="ignore")
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        variable = f"{_PREFIX}{field_name.upper()}_FILE"
+        path = os.environ.get(variable)
+        if not path or field.annotation not in (SecretStr, SecretStr | None):
+            return None, field_name, False
+        try:
+            secret = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            raise UsageError(f"{variable} names {path}, which cannot be read: {reason}") from None
+        if not secret:
+            raise UsageError(f"{variable} names {path}, which is empty")
+        return secret, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: secret for name, secret in found.items() if secret is not None}
+
+
+class ServiceSettings(BaseSettings):
+    """One service process. Every field is also an environment variable: ``DESKLINE_`` and the name in capitals; every secret
+    also a file, named by that variable with ``_FILE`` behind it.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore")
 
     bootstrap_servers: str = "127.0.0.1:9092"
     """Kafka, ``host:port[,host:port]``."""
@@ -28,6 +58,8 @@ class ServiceSettings(BaseSettings):
 
     postgres_dsn: SecretStr = SecretStr("postgresql://127.0.0.1:5432/deskline")
     """A login that may take the role of the service (``SET ROLE deskline_<service>``)."""
+    postgres_password: SecretStr | None = None
+    """Of that login, where the DSN has none: so that the address may be seen and the password comes from a file."""
 
     topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*$", max_length=100)] = ""
     """Before every topic and group name; two deployments on one broker differ in it."""
@@ -66,6 +98,7 @@ class ServiceSettings(BaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
-    log_mask: Annotated[str, Field(pattern=_MASKS)] = "identity_card,bank_card,phone,address,email"
-    """What of a person is hidden in every line, separated by commas; ``none``: nothing. Logs have no customers' texts in the first
-    place; this is for what stands in ids, and in the errors of libraries."""
+
+
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
