@@ -96,7 +96,8 @@ ci: ## What CI runs: lint, all tests, the fault plan in small
 	@bash .ci/run
 
 lock: $(VENV)/.bootstrapped ## Renew the hash-pinned requirements
-	@cd requirements && for part in bootstrap:bootstrap.in run:"../pyproject.toml build.in --extra broker --extra cold" dev:"../pyproject.toml build.in --extra broker --extra cold --group ../pyproject.toml:dev -c run.txt" gateway:"--group ../pyproject.toml:gateway -c run.txt"; do \
+	@cd requirements && for part in bootstrap:bootstrap.in run:"../pyproject.toml build.in --extra broker --extra cold" dev:"../pyproject.toml build.in --extra broker --extra cold --group ../pyproject.toml:dev -c run.txt" gateway:"--group ../pyproject.toml:gateway -c run.txt" \
+	    image:"../pyproject.toml --extra cold -c run.txt" build:"build.in -c run.txt"; do \
 	  ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	    $${part#*:} -o $${part%%:*}.txt || exit 1; done
 
