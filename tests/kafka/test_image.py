@@ -124,6 +124,7 @@ async def test_jobs_and_services_of_compose_run_in_it(image, kafka, topic_prefix
         for process in running.values():
             process.kill()
             process.wait()
+    assert list((image.state / "keys").glob("*.pem")), "the archive has made its key where the volume is"
     logs = "".join((tmp_path / f"{name}.log").read_text() for name in SERVICES)
     assert not [name for name, secret in secrets.items() if secret in logs]
     assert password not in logs
