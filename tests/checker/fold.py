@@ -12,7 +12,7 @@ from tests.checker.configuration import Configuration, Version
 from tests.checker.hours import counted, reach
 from tests.checker.log import Conversation
 from tests.checker.placing import Placed, in_order
-from tests.checker.records import REPLIES, SECOND, Event
+from tests.checker.records import CONVERSATIONS, REPLIES, SECOND, Event
 from tests.checker.validity import parse_time
 
 _DEFAULT_TARGETS = {
@@ -61,6 +61,7 @@ class Clock:
     reason: str = ""
     decided_by: Event | None = None
     """What stopped or cancelled it."""
+    shop_id: str = ""
     sla: Version | None = None
     calendars: Version | None = None
     """The versions that it runs on."""
@@ -91,13 +92,16 @@ class Fold:
         self._open = False
         self._owner: tuple[str, str | None] | None = None
         self._offer: tuple[str, str] | None = None
+        self._owned_by = self._offered_by = ""
+        """The request whose assignment the owner has, and that of the open offer."""
         self._requests: set[str] = set()
         self._pending = False
         self._ended_requests: set[str] = set()
         self._ended_assignments: set[str] = set()
         self._priority = 50
         self._priorities: dict[str, int] = {}
-        self._transfers: list[tuple[int, str]] = []
+        self._transfers: dict[int, str] = {}
+        self._transferred_by: str | None = None
         self._holds: list[tuple[int, int]] = []
         for placed in self._placed:
             handle = _HANDLERS.get(placed.event.type)
@@ -133,7 +137,7 @@ class Fold:
 
     def _agent_wrote(self, placed: Placed, agent: str) -> None:
         if self._offer is not None and self._offer[1] == agent:
-            self._own(agent, self._offer[0])
+            self._own(agent, self._offer[0], self._offered_by)
         elif self._owner is None and self._open and not self._requests:
             self._own(agent, None)
         self._stop("agent_response", placed)
@@ -143,19 +147,23 @@ class Fold:
         if clock is not None and (agent != clock.transferred_by or back):
             self._stop("transfer_response", placed)
 
-    def _own(self, agent: str, assignment: str | None) -> None:
+    def _own(self, agent: str, assignment: str | None, request: str = "") -> None:
         self._owner = (agent, assignment)
         self._offer = None
+        self._owned_by = request
 
     def _accepted(self, placed: Placed) -> None:
         data = placed.event.data
         if self._offer == (data["assignment_id"], data["agent_id"]):
-            self._own(data["agent_id"], data["assignment_id"])
+            self._own(data["agent_id"], data["assignment_id"], self._offered_by)
 
     def _transfer(self, placed: Placed) -> None:
         agent = placed.event.data["by_agent_id"]
-        self._transfers.append((placed.place, agent))
-        if self._owner is not None and self._owner[0] == agent:
+        owner = self._owner is not None and self._owner[0] == agent
+        # Of several at one instant the owner's counts: the others have no effect.
+        if owner or placed.place not in self._transfers:
+            self._transfers[placed.place] = self._transferred_by = agent
+        if owner:
             self._owner = None
 
     def _held(self, placed: Placed) -> None:
@@ -202,9 +210,9 @@ class Fold:
                 self._priority = self._priorities[request] = data["priority"]
             return
         self._priority = self._priorities[request] = data["priority"]
+        self._pending = False
         if request not in self._ended_requests:
             self._requests.add(request)
-            self._pending = False
         if cause == "no_autoreply" and not self._is_open("next_response"):
             self._start("agent_response", placed)
         if cause == "transfer":
@@ -216,9 +224,10 @@ class Fold:
         if assignment in self._ended_assignments or data["request_id"] in self._ended_requests:
             return
         if data["mode"] == "assigned":
-            self._own(data["agent_id"], assignment)
+            self._own(data["agent_id"], assignment, data["request_id"])
         else:
             self._offer = (assignment, data["agent_id"])
+            self._offered_by = data["request_id"]
 
     def _taken_back(self, placed: Placed) -> None:
         self._end_assignment(placed.event.data["assignment_id"])
@@ -230,6 +239,11 @@ class Fold:
         self._requests.discard(request)
         if "assignment_id" in data:
             self._end_assignment(data["assignment_id"])
+        # The request is over, whichever of its assignments was live.
+        if self._owner is not None and self._owned_by == request:
+            self._owner = None
+        if self._offer is not None and self._offered_by == request:
+            self._offer = None
         self._pending = data["reason"] == "transferred"
         if data["reason"] == "queue_full":
             self._cancel("agent_response", "", placed, "queue_full")
@@ -254,7 +268,7 @@ class Fold:
         known = any(clock.key == (metric, placed.place, complaint) for clock in self.clocks)
         if key in self._open_clocks or known:
             return
-        shop = self._shop or placed.event.data["shop_id"]
+        shop = self._shop_of(placed.event)
         sla, calendars = (
             self._configuration.at(shop, document, placed.place, placed.event.broker_at)
             for document in ("sla", "calendars")
@@ -263,12 +277,17 @@ class Fold:
         if terms is None:
             return
         clock = Clock(metric, placed.place, complaint, placed.event, terms, self._priority, request)
-        clock.sla, clock.calendars = sla, calendars
+        clock.shop_id, clock.sla, clock.calendars = shop, sla, calendars
         if metric == "transfer_response":
-            there = [agent for at, agent in self._transfers if at == placed.place]
-            clock.transferred_by = there[-1] if there else self._transfers[-1][1] if self._transfers else None
+            clock.transferred_by = self._transfers.get(placed.place, self._transferred_by)
         self.clocks.append(clock)
         self._open_clocks[key] = clock
+
+    def _shop_of(self, event: Event) -> str:
+        """Before any message of the log an event's own shop counts; only of one topic is it known what stands before."""
+        first = next(iter(self._conversation.of(CONVERSATIONS, "message.received")), None)
+        before = event.record.topic == CONVERSATIONS and first is not None and event.offset < first.offset
+        return str(event.data["shop_id"]) if self._shop is None or before else self._shop
 
     def _terms(
         self, metric: str, started_at: int, priority: int, sla: Version | None, calendars: Version | None
@@ -338,9 +357,8 @@ class Fold:
 
     def _retarget(self, clock: Clock, until: int) -> None:
         """Versions applied with ``reevaluate`` while the clock is open and not breached give it new terms."""
-        shop = self._shop or clock.starter.data["shop_id"]
-        policies = self._configuration.reevaluations(shop, "sla", clock.started_at, until)
-        calendars = self._configuration.reevaluations(shop, "calendars", clock.started_at, until)
+        policies = self._configuration.reevaluations(clock.shop_id, "sla", clock.started_at, until)
+        calendars = self._configuration.reevaluations(clock.shop_id, "calendars", clock.started_at, until)
         if clock.metric in _ALWAYS:
             calendars = []
         for instant in sorted({version.in_force_at for version in policies + calendars}):

@@ -68,13 +68,15 @@ def _place(event: Event, received: dict[str, Event], refused: list[int]) -> tupl
 def _instant(found: list[tuple[Event, str]], received: dict[str, Event]) -> list[Event]:
     """``found`` runs topic after topic and by offset, as it was collected."""
     order = [event for event, manner in found if manner == "plain"]
-    closes = [event for event in order if event.type == "conversation.closed.v1"]
-    for close in closes:
-        later = [index for index, event in enumerate(order) if event.type == "message.received.v1"]
-        index = order.index(close)
-        if later and later[-1] > index:
-            order.insert(later[-1] + 1, close)
-            del order[index]
+    first_close = next(
+        (index for index, event in enumerate(order) if event.type == "conversation.closed.v1"), len(order)
+    )
+    behind_it = [event for event in order[first_close:] if event.type == "message.received.v1"]
+    order = [
+        *order[:first_close],
+        *behind_it,
+        *(event for event in order[first_close:] if event.type != "message.received.v1"),
+    ]
     answers: dict[str, int] = {}
     for event, manner in found:
         if manner == "answer":

@@ -41,7 +41,7 @@ def _conversation(view: View, conversation: Conversation) -> Iterator[Violation]
         yield from _sequence(clock_id, events)
         yield from _last_word(view, conversation, clock_id, events, clock)
         if clock is not None:
-            yield from _false_breaches(view, events, clock)
+            yield from _false_breaches(view, conversation, events, clock)
     for folded in fold.clocks:
         if folded.key not in matched:
             yield from _missing(view, conversation, folded)
@@ -50,11 +50,10 @@ def _conversation(view: View, conversation: Conversation) -> Iterator[Violation]
 
 def _retargets(view: View, conversation: Conversation, clock: Clock) -> Iterator[Violation]:
     """Each version that an open clock took is told once. Late events may show later that a clock was open no longer."""
-    shop = conversation.shop_id or clock.starter.data["shop_id"]
     instants = {
         version.in_force_at
         for document in ("sla", "calendars")
-        for version in view.configuration.reevaluations(shop, document, clock.started_at, view.settings.end_at)
+        for version in view.configuration.reevaluations(clock.shop_id, document, clock.started_at, view.settings.end_at)
     }
     if not instants:
         return
@@ -69,11 +68,12 @@ def _retargets(view: View, conversation: Conversation, clock: Clock) -> Iterator
     if len({event.id for event in told}) != len(told) or len(told) > most:
         yield Violation("6", "retargeted_twice", what, told[-1].where)
     settled = view.settings.settled_at - view.settings.lateness
-    for instant, target_s, _ in clock.retargeted:
-        if not view.settings.caught_up or instant > settled or clock.starter.broker_at > settled:
-            continue
-        if not any(event.data["target_s"] == target_s and event.time >= instant for event in told):
-            yield Violation("6", "not_retargeted", f"{what} at {instant}", clock.starter.where)
+    if not view.settings.caught_up or clock.starter.broker_at > settled:
+        return
+    # With which target may have changed with what was read later: once told it is not told again.
+    due = [instant for instant, _, _ in clock.retargeted if instant <= settled]
+    if len(told) < len(due) or any(not any(event.time >= instant for event in told) for instant in due):
+        yield Violation("6", "not_retargeted", f"{what} at {due}", clock.starter.where)
 
 
 def _name(clock_id: str, event: Event) -> str:
@@ -113,7 +113,10 @@ def _sequence(clock_id: str, events: list[Event]) -> Iterator[Violation]:
         last = word
 
 
-_CANCELLING = {"closed": (CONVERSATIONS, "conversation.closed"), "queue_full": (ROUTING, "conversation.released")}
+_CANCELLING = {
+    "closed": ((CONVERSATIONS, "conversation.closed"), (ROUTING, "conversation.released")),
+    "queue_full": ((ROUTING, "conversation.released"),),
+}
 
 
 def _cancelled_by(conversation: Conversation, reason: str) -> bool:
@@ -122,10 +125,11 @@ def _cancelled_by(conversation: Conversation, reason: str) -> bool:
     Which of two cancelled it may change with what is read later. The reason is no part of the outcome (§5, *Retelling*),
     so then nothing is told anew.
     """
-    if reason not in _CANCELLING:
-        return False
-    topic, kind = _CANCELLING[reason]
-    return any(event.data.get("reason", reason) == reason for event in conversation.of(topic, kind))
+    return any(
+        event.data.get("reason", reason) == reason
+        for topic, kind in _CANCELLING.get(reason, ())
+        for event in conversation.of(topic, kind)
+    )
 
 
 def _last_word(
@@ -187,10 +191,21 @@ def _missing(view: View, conversation: Conversation, clock: Clock) -> Iterator[V
         yield Violation("6", "not_told", what, clock.starter.where)
 
 
-def _false_breaches(view: View, events: list[Event], clock: Clock) -> Iterator[Violation]:
+def _decided_by_then(view: View, conversation: Conversation, clock: Clock, limit: int) -> bool:
+    """Whether what the broker had by then says so: what makes the answer one may have come later than the answer."""
+    known = Conversation(conversation.subject)
+    known.by_topic = {
+        topic: [event for event in found if event.broker_at <= limit] for topic, found in conversation.by_topic.items()
+    }
+    clocks_then = Fold(known, view.configuration, clock.runs_on_at).clocks
+    return any(one.key == clock.key and one.state in ("met", "cancelled") for one in clocks_then)
+
+
+def _false_breaches(view: View, conversation: Conversation, events: list[Event], clock: Clock) -> Iterator[Violation]:
     if clock.state not in ("met", "cancelled") or clock.decided_by is None:
         return
-    if clock.decided_by.broker_at > clock.runs_on_at + view.settings.lateness:
+    limit = clock.runs_on_at + view.settings.lateness
+    if clock.decided_by.broker_at > limit or not _decided_by_then(view, conversation, clock, limit):
         return
     for event in events:
         if event.type == "sla.breached.v1" and parse_time(event.data["due_at"]) == clock.due_at:
