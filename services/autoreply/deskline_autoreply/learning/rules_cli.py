@@ -146,11 +146,11 @@ def _plain(found: Replayed, *, show_text: bool) -> dict[str, Any]:
 
 
 _REPORT = """
-SELECT kind, id, sum(answered + handed_over + silenced + tagged)::bigint AS hits, sum(answered)::bigint AS answered,
+SELECT kind, id, CASE WHEN $3 THEN variant ELSE '' END AS variant, sum(answered + handed_over + silenced + tagged)::bigint AS hits, sum(answered)::bigint AS answered,
     sum(handed_over)::bigint AS handed_over, sum(followed)::bigint AS followed, sum(rated)::bigint AS rated,
     sum(score_sum)::bigint AS score_sum, max(last_hit_at)::bigint AS last_hit_at
 FROM hits WHERE shop_id = $1 AND day >= $2::timestamptz::date
-GROUP BY kind, id ORDER BY hits DESC, kind, id
+GROUP BY 1, 2, 3 ORDER BY hits DESC, 1, 2, 3
 """
 
 
@@ -159,6 +159,9 @@ def report(
     *,
     shop: Shop,
     since: Annotated[str, typer.Option(help="From 6h, 30d ago, or a time; whole days, UTC.")] = "30d",
+    variants: Annotated[
+        bool, typer.Option("--variants", help="One row for each variant of a reply, to compare them (A/B).")
+    ] = False,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV on standard output.")] = False,
     state_dir: StateDir = None,
@@ -170,14 +173,16 @@ def report(
 
       deskline rules report --shop wardrobe --since 30d --state-dir .deskline
 
-      deskline rules report --shop wardrobe --csv > rules.csv
+      deskline rules report --shop wardrobe --variants --csv > rules.csv
     """
     settings = settings_of(state_dir, postgres_dsn=postgres_dsn)
-    rows = asyncio.run(_report(settings, shop, instant(since, now_us())))
+    rows = asyncio.run(_report(settings, shop, instant(since, now_us()), variants=variants))
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False))
         return
-    names = ("kind", "id", "hits", "answered", "handed_over", "followed", "satisfaction", "rated", "last_hit")
+    names = ["kind", "id", "hits", "answered", "handed_over", "followed", "satisfaction", "rated", "last_hit"]
+    if variants:
+        names.insert(2, "variant")
     if as_csv:
         writer = csv.DictWriter(sys.stdout, names)
         writer.writeheader()
@@ -192,15 +197,16 @@ def report(
     Console().print(table)
 
 
-async def _report(settings: ServiceSettings, shop: str, since: int) -> list[dict[str, Any]]:
+async def _report(settings: ServiceSettings, shop: str, since: int, *, variants: bool) -> list[dict[str, Any]]:
     connection = await connect(settings, "autoreply")
     try:
-        found = await connection.fetch(_REPORT, shop, to_datetime(since))
+        found = await connection.fetch(_REPORT, shop, to_datetime(since), variants)
     finally:
         await connection.close()
     return [
         {
             **{name: row[name] for name in ("kind", "id", "hits", "answered", "handed_over", "followed", "rated")},
+            **({"variant": row["variant"]} if variants else {}),
             "satisfaction": round(row["score_sum"] / row["rated"], 2) if row["rated"] else None,
             "last_hit": rfc3339(row["last_hit_at"]) if row["last_hit_at"] else None,
         }
