@@ -72,6 +72,12 @@ async def test_candidates_of_all_services_are_recorded_reported_and_pruned(desk,
         await eventually(lambda: desk.has_told(SLA, 1), "told", PATIENCE_S)
         await eventually(caught_up(autoreply, router, sla), "caught up", PATIENCE_S)
 
+    shown = lambda runtime, name, **labels: runtime.registry.get_sample_value(name, labels)  # noqa: E731
+    name = "deskline_autoreply_shadow_decisions_total"
+    assert [shown(autoreply, name, kind="candidate", agreement=one) for one in ("same", "gained", "lost")] == [1, 1, 0]
+    assert shown(router, "deskline_router_shadow_decisions_total", agreement="waits") == 1
+    assert shown(sla, "deskline_sla_shadow_clocks_total", metric="instant_reply", agreement="gained") == 1
+
     # What went out is what the live documents say.
     assert sorted(out.value["type"] for out in await desk.told(REPLIES)) == ["handover.requested.v1", "reply.issued.v1"]
     assert {out.value["type"] for out in await desk.told(SLA)} <= {"sla.met.v1", "sla.warning.v1"}
@@ -163,6 +169,55 @@ async def test_a_trial_from_its_start_to_its_report(desk, tmp_path, eventually):
     assert data["instead"][0]["pairs"] == [{"would_be": "48 小时内发货。", "people": "订单****明天发"}]
     assert "48 小时内发货。" in files["html"].read_text(encoding="utf-8")
     assert "48 小时内发货。" in files["markdown"].read_text(encoding="utf-8").replace("\\", "")
+
+
+async def test_a_trial_ends_by_itself_with_its_report_and_the_shop_goes_live(desk, tmp_path, eventually):
+    conf, file = tmp_path / "conf", tmp_path / "trial.json"
+    await desk.configure(conf, DEFAULT)
+    async with desk.running("autoreply") as autoreply, desk.running("archive") as archive:
+        trial = await desk.command_process(
+            "trial", "start", "--shop", SHOP, "--hours", "0.015", "--then", "live", "--wait", "--config", str(conf),
+            "--lang", "zh", "--json", str(file),
+        )  # fmt: skip
+        printed = b""
+        while not (span := re.search(rb"from (\S+) to (\S+),", printed)):
+            line = await asyncio.wait_for(trial.stdout.readline(), PATIENCE_S)
+            assert line, printed.decode()
+            printed += line
+        begins, ends = (parse_rfc3339(word.decode()) for word in span.groups())
+        assert ends - begins <= 54 * SECOND
+        await eventually(lambda: now_us() > begins, "in force")
+        at = now_us()
+        await desk.send([
+            said("c-1", at, "m-1", "什么时候发货"), wrote("c-1", at + 3 * SECOND, "s-1", text="明天发"),
+            said("c-2", at, "m-2", "随便说说"), wrote("c-2", at + 5 * SECOND, "s-2", text="好的"),
+            # Within the trial by the gateway's clock, whenever it is read.
+            said("c-3", min(at + 4 * SECOND, ends - 1), "m-3", "发货"),
+        ])  # fmt: skip
+        await eventually(lambda: desk.has_told(REPLIES, 3), "decided", PATIENCE_S)
+        assert trial.returncode is None, "it waits"
+
+        # Nobody stops it, applies anything or restarts a service.
+        await eventually(lambda: now_us() > ends, "its end", PATIENCE_S)
+        await desk.send([said("c-4", now_us(), "m-4", "发货")])
+        await eventually(lambda: desk.has_told(REPLIES, 4), "decided", PATIENCE_S)
+        await eventually(caught_up(autoreply, archive), "caught up", PATIENCE_S)
+        rest, _ = await asyncio.wait_for(trial.communicate(), PATIENCE_S)
+        assert trial.returncode == 0, (printed + rest).decode()
+    told = {out.data.get("in_reply_to") or out.data["message_id"]: out for out in await desk.told(REPLIES)}
+    assert {told[one].data.get("reason") for one in ("m-1", "m-2", "m-3")} == {"shadow"}
+    assert told["m-4"].data["text"] == "48 小时内发货。"
+    assert parse_rfc3339(told["m-4"].value["time"]) >= ends
+
+    assert "试运行报告" in rest.decode()
+    data = json.loads(file.read_text(encoding="utf-8"))
+    assert data["coverage"]["messages"] == 3, "what came after the end is not the trial's"
+    assert data["coverage"]["answered"] == 2
+    assert data["speed"]["people"]["count"] == 1
+    assert data["speed"]["people"]["mean_s"] == 3.0
+    assert data["speed"]["autoreply"]["count"] == 2
+    assert data["instead"][0]["pairs"] == [{"would_be": "48 小时内发货。", "people": "明天发"}]
+    assert "ended" in await command(desk, "trial", "status", "--shop", SHOP)
 
 
 async def test_what_cannot_be_applied_leaves_the_file_as_it_was(desk, tmp_path):

@@ -19,8 +19,8 @@ from deskline_archive.metrics import Metrics as ArchiveMetrics
 from deskline_autoreply.metrics import CHANNELS, DELAY_BUCKETS
 from deskline_autoreply.metrics import Metrics as AutoreplyMetrics
 from deskline_router.metrics import Metrics as RouterMetrics
-from deskline_sla.metrics import ANSWER_BUCKETS, REMINDERS, TIERS, OverdueGauges, Tally
-from deskline_sla.model import METRICS, Word
+from deskline_sla.metrics import AGREEMENTS, ANSWER_BUCKETS, REMINDERS, TIERS, OverdueGauges, Tally
+from deskline_sla.model import METRICS, ShadowClock, Standing, Word
 from deskline_sla.policy.targets import DEFAULTS
 
 BOUNDED = {
@@ -62,6 +62,10 @@ def test_what_rules_ask_for_is_there_at_zero_before_anything_happens(registry):
     for kind in REMINDERS:
         assert shown("deskline_sla_reminders_total", kind=kind) == 0
         assert shown("deskline_sla_answer_seconds_count", metric=metric) == 0
+    for agreement in AGREEMENTS:
+        assert shown("deskline_sla_shadow_clocks_total", metric="instant_reply", agreement=agreement) == 0
+    for kind, agreement in (("candidate", "gained"), ("candidate", "same"), ("shop", "answered"), ("shop", "left")):
+        assert shown("deskline_autoreply_shadow_decisions_total", kind=kind, agreement=agreement) == 0
     for reason in INVALID_REASONS:
         assert shown("deskline_archive_invalid_records_total", reason=reason) == 0
     for name in (
@@ -114,6 +118,30 @@ def test_an_aborted_unit_counts_nothing_and_a_committed_one_once():
     assert made.get_sample_value("deskline_sla_breach_lateness_seconds_sum") == pytest.approx(569)
     exemplar = re.search(r'le="600\.0"\} 1\.0 # \{clock_id="\w+"\} 569', generate_latest(made).decode())
     assert exemplar, "the observation names its clock"
+
+
+@pytest.mark.parametrize(
+    ("live", "candidate", "agreement"),
+    [
+        ("met", "met", "same"), ("breached", "breached", "same"), ("met", "breached", "gained"), ("breached", "met", "lost"),
+        (None, "breached", "gained"), ("breached", None, "lost"), ("met", "cancelled", "other"), ("met", None, "other"),
+        ("open", "breached", None), ("met", "open", None), (None, None, None),
+    ],
+)  # fmt: skip
+def test_a_clock_in_shadow_is_counted_when_both_sides_have_their_last_word(live, candidate, agreement):
+    made = CollectorRegistry()
+    tally = Tally(made)
+    standing = {state: state and Standing(state, "p", 30.0, at(30), 0) for state in (live, candidate)}
+    clock = ShadowClock("k", "c", 0, "s", "instant_reply", "vip", 1, "", at(0), standing[live], standing[candidate])
+    tally.compare(clock)
+    tally.aborted()
+    tally.compare(clock)
+    tally.committed()
+    counted = {
+        one: made.get_sample_value("deskline_sla_shadow_clocks_total", {"metric": "instant_reply", "agreement": one})
+        for one in AGREEMENTS
+    }
+    assert counted == {one: float(one == agreement) for one in AGREEMENTS}
 
 
 def test_a_breached_clock_is_overdue_until_it_is_stopped_or_the_breach_is_taken_back():

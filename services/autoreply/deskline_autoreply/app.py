@@ -29,5 +29,7 @@ async def build(runtime: Runtime) -> ConversationConsumer[State]:
     runtime.background.append(pruning(runtime.settings, "autoreply", "shadow_decisions", "at"))
     runtime.background.append(pruning(runtime.settings, "autoreply", "cooldowns", "until"))
     return ConversationConsumer(
-        autoreply, runtime.config, effects={ShadowDecision: ShadowDecisions(), Hit: Hits(), Rest: Rests()}
+        autoreply,
+        runtime.config,
+        effects={ShadowDecision: ShadowDecisions(metrics.count_shadow), Hit: Hits(), Rest: Rests()},
     )

@@ -7,8 +7,11 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from deskline.clock import SECOND
 from deskline.records import Event
 from deskline_autoreply.model import Answered, Decision, HandedOver, Ignore, Ignored, Outcome, Reason
+from deskline_autoreply.policy.shadow import ShadowDecision, Tried, Verdict
 
 _MOST_VARIANTS: Final = 200
+# Of a shop in shadow, beside the verdicts on a candidate.
+_ANSWERED, _LEFT = "answered", "left"
 CHANNELS: Final = ("web", "app", "wechat", "chat", "email", "other")
 """Channels are free words of the gateway: the usual ones have a label of their own, the rest share one."""
 # From what a broker and a unit of work take, through the 3 s after which the router takes an undecided message as
@@ -50,6 +53,18 @@ class Metrics:
             for channel in CHANNELS
         }
 
+        shadow = Counter(
+            "deskline_autoreply_shadow_decisions",
+            "Messages on which rules were tried in shadow: a candidate against what was done, or a shop that sends nothing "
+            "(answered, left to people); a redone unit of work counts again",
+            ["kind", "agreement"],
+            registry=registry,
+        )
+        self._shadow: Final = {
+            (tried, word): shadow.labels(tried.value, word)
+            for tried, words in ((Tried.CANDIDATE, tuple(Verdict)), (Tried.SHOP, (_ANSWERED, _LEFT)))
+            for word in map(str, words)
+        }
         self._variants = Counter(
             "deskline_autoreply_variants",
             f"Replies of rules with several variants, for the first {_MOST_VARIANTS} of them; a redone unit of work counts again",
@@ -66,6 +81,12 @@ class Metrics:
                 key = ("other", "other")
             self._known_variants.add(key)
         self._variants.labels(*key).inc()
+
+    def count_shadow(self, row: ShadowDecision) -> None:
+        if row.verdict is not None:
+            self._shadow[row.tried, row.verdict.value].inc()
+        else:
+            self._shadow[row.tried, _ANSWERED if row.would.outcome == Outcome.REPLY else _LEFT].inc()
 
     def count_other_shop(self) -> None:
         self._other_shop.inc()

@@ -1,6 +1,6 @@
 """The rows of rules in shadow (``shadow_decisions``)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from deskline.postgres import Connection
@@ -23,10 +23,15 @@ ON CONFLICT DO NOTHING
 
 
 class ShadowDecisions:
-    """``deskline.conversations.Effects`` of ``ShadowDecision``."""
+    """``deskline.conversations.Effects`` of ``ShadowDecision``. ``count``: told of each."""
+
+    def __init__(self, count: Callable[[ShadowDecision], None] = lambda _: None) -> None:
+        self._count = count
 
     async def apply(self, connection: Connection, effects: Sequence[ShadowDecision]) -> None:
         await connection.execute(_RECORD, *zip(*map(_row, effects), strict=True))
+        for row in effects:
+            self._count(row)
 
 
 def _row(row: ShadowDecision) -> tuple[Any, ...]:

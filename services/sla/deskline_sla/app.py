@@ -26,7 +26,7 @@ class SlaConsumer(ConversationConsumer[State]):
     """Counts what was told only when it is durable, and brings new versions to open clocks where they were applied for them."""
 
     def __init__(self, folding: SlaFolding, config: ConfigBook, tally: Tally) -> None:
-        super().__init__(folding, config, effects={ShadowClock: ShadowClocks(), Overdue: OverdueClocks()})
+        super().__init__(folding, config, effects={ShadowClock: ShadowClocks(tally.compare), Overdue: OverdueClocks()})
         self._tally = tally
         self._reevaluation = Reevaluation(config, folding.lateness_us)
 

@@ -9,10 +9,12 @@ from prometheus_client import Counter as Metric
 
 from deskline.clock import SECOND, rfc3339
 from deskline.ids import clock_id
-from deskline_sla.model import FOREVER, METRICS, Clock, Nudge, Telling, Word
+from deskline_sla.model import FOREVER, METRICS, Clock, Nudge, ShadowClock, Telling, Word
 
 TIERS: Final = ("vip", "regular", "new", "other")
 """Tiers are free words of the gateway: those of the contract have a label of their own, the rest share one."""
+AGREEMENTS: Final = ("same", "gained", "lost", "other")
+"""Gained: breached by the candidate alone; lost: by the policy in force alone."""
 REMINDERS: Final = ("unread", "unanswered")
 # Every default target (30, 180, 300, 172 800) is a boundary, and so are its warnings at 50 and 80 %, and the 60 s that the
 # mean is meant to stay below; a share "within its target" is then exact. Beyond: a day for resolution.
@@ -59,6 +61,16 @@ class Tally:
         reminders = Metric("deskline_sla_reminders", "Reminders told, committed.", ["kind"], registry=registry)
         self._reminders: Final = {kind: reminders.labels(kind) for kind in REMINDERS}
         self._reminded: Counter[str] = Counter()
+        shadow = Metric(
+            "deskline_sla_shadow_clocks",
+            "Clocks with a last word by the policy in force and by the candidate in shadow, committed; told again, it counts again.",
+            ["metric", "agreement"],
+            registry=registry,
+        )
+        self._shadow: Final = {
+            (metric, agreement): shadow.labels(metric, agreement) for metric in METRICS for agreement in AGREEMENTS
+        }
+        self._compared: Counter[tuple[str, str]] = Counter()
         self._decided: Counter[tuple[int, str, Word]] = Counter()
         self._seen: list[_Seen] = []
 
@@ -77,7 +89,22 @@ class Tally:
     def remind(self, nudges: Iterable[Nudge]) -> None:
         self._reminded.update(nudge.kind for nudge in nudges)
 
+    def compare(self, clock: ShadowClock) -> None:
+        live, candidate = clock.live, clock.candidate
+        states = (live and live.state, candidate and candidate.state)
+        if "open" in states or states == (None, None):
+            return  # the last word is still to come, or a late record took the clock back on both sides
+        breached = (states[0] == "breached", states[1] == "breached")
+        agreement = (
+            "same"
+            if states[0] == states[1]
+            else {(True, False): "lost", (False, True): "gained"}.get(breached, "other")
+        )
+        self._compared[clock.metric, agreement] += 1
+
     def committed(self) -> None:
+        for about, count in self._compared.items():
+            self._shadow[about].inc(count)
         for kind, count in self._reminded.items():
             self._reminders[kind].inc(count)
         for key, count in self._decided.items():
@@ -89,6 +116,7 @@ class Tally:
     def aborted(self) -> None:
         self._decided.clear()
         self._reminded.clear()
+        self._compared.clear()
         self._seen.clear()
 
 

@@ -1,6 +1,6 @@
 """sla's own SQL beside the engine's: clocks in shadow, and those that are overdue. Statements: ``queries.sql``."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from deskline.postgres import Connection
@@ -11,15 +11,18 @@ _ABSENT: Final = (None,) * len(Standing._fields)
 
 
 class ShadowClocks:
-    """``deskline.conversations.Effects`` of ``ShadowClock``."""
+    """``deskline.conversations.Effects`` of ``ShadowClock``. ``count``: told of each."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: Callable[[ShadowClock], None] = lambda _: None) -> None:
+        self._count = count
         self._record = load_queries("deskline_sla")["record"]
 
     async def apply(self, connection: Connection, effects: Sequence[ShadowClock]) -> None:
         # One statement cannot change a row twice: of several words on a clock the last counts.
         last = {effect.clock_id: effect for effect in effects}
         await connection.execute(self._record, *zip(*map(_row, last.values()), strict=True))
+        for clock in last.values():
+            self._count(clock)
 
 
 class OverdueClocks:

@@ -35,6 +35,8 @@ app = typer.Typer(
 _HOUR: Final = 3600 * SECOND
 _THEN: Final = ("off", "live")
 _LOOK_S: Final = 5.0
+# What came in the last second has been decided and archived by then.
+_SETTLED_S: Final = 5.0
 
 
 @app.command()
@@ -82,7 +84,7 @@ def start(
     typer.echo(f"trial {number} of {shop}: from {rfc3339(begins)} to {rfc3339(until_us)}, then {then}")
     typer.echo(f"its report, at any time: deskline trial report --shop {shop}")
     if wait:
-        _wait(until_us)
+        _wait(until_us + round(_SETTLED_S * SECOND))
         _report(settings, shop, lang, json_file, markdown_file=markdown_file, html_file=html_file)
 
 
