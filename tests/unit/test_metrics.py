@@ -25,7 +25,7 @@ from deskline_sla.policy.targets import DEFAULTS
 
 BOUNDED = {
     "service", "topic", "partition", "metric", "tier", "type", "reason", "outcome", "agreement", "le", "generation",
-    "stage", "channel", "task", "implementation", "kind", "major", "minor", "patchlevel", "version",
+    "stage", "channel", "task", "wait", "implementation", "kind", "major", "minor", "patchlevel", "version",
 }  # fmt: skip
 
 
