@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down gateway status test test-unit test-faults lint types contracts docs-check check-alerts bench bench-quality bench-decode ci lock clean
+.PHONY: help setup setup-dev demo up down gateway status test test-unit test-faults lint types contracts docs-check check-alerts check-chart chart-tools bench bench-quality bench-decode ci lock clean
 
 help: ## Show this list
 	@echo "deskline: make TARGET [ARGS='...']"
@@ -85,6 +85,19 @@ check-alerts: $(VENV)/.dev ## Rules, their tests and Alertmanager's routing, by 
 	@promtool check config deploy/prometheus/prometheus.yml
 	@promtool test rules deploy/prometheus/tests/*.yml
 	@amtool check-config deploy/alertmanager/alertmanager.yml
+
+TOOLS := $(CURDIR)/.tools/bin
+
+$(TOOLS)/helm:
+	GOBIN=$(TOOLS) go install helm.sh/helm/v3/cmd/helm@v3.22.0
+
+$(TOOLS)/kubectl-validate:
+	GOBIN=$(TOOLS) go install sigs.k8s.io/kubectl-validate@v0.0.4
+
+chart-tools: $(TOOLS)/helm $(TOOLS)/kubectl-validate ## helm and kubectl-validate, built by Go: minutes, once; without them the chart's tests are skipped
+
+check-chart: $(VENV)/.dev chart-tools ## Lint, render and validate deploy/helm/deskline
+	@$(BIN)/python -m pytest -q tests/unit/test_helm.py
 
 bench: $(VENV)/.dev ## Benchmarks beside their baselines (ARGS='PART --json FILE')
 	@$(BIN)/python -m benchmarks $(ARGS)

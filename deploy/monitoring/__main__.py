@@ -33,6 +33,9 @@ def files() -> dict[str, str]:
         "prometheus/rules/recording.yml": _rules(recording.groups()),
         "prometheus/rules/alerts.yml": _rules(alerts.groups()),
     }
+    # Helm reads nothing outside its chart.
+    for name in ("recording", "alerts"):
+        written[f"helm/deskline/files/{name}.yml"] = written[f"prometheus/rules/{name}.yml"]
     for board in dashboards.DASHBOARDS:
         model = json.dumps(dashboards.render(board), indent=2, ensure_ascii=False)
         written[f"grafana/{board.uid}.json"] = model + "\n"
