@@ -1,5 +1,6 @@
 """What sla counts beside the engine's own figures. Children are looked up once."""
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
@@ -25,12 +26,16 @@ ANSWER_BUCKETS: Final = (
 _LATENESS_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600)
 
 
-class _Seen(NamedTuple):
-    """One observation, kept until its unit of work is durable."""
+class _Late(NamedTuple):
+    """A breach and how late it was told, kept until its unit of work is durable."""
 
-    histogram: Histogram
     seconds: float
-    exemplar: dict[str, str] | None
+    subject: str
+    clock: Clock
+
+    def exemplar(self) -> dict[str, str]:
+        clock = self.clock
+        return {"clock_id": clock_id(self.subject, METRICS[clock.metric], rfc3339(clock.started_at), clock.complaint)}
 
 
 class Tally:
@@ -72,19 +77,19 @@ class Tally:
         }
         self._compared: Counter[tuple[str, str]] = Counter()
         self._decided: Counter[tuple[int, str, Word]] = Counter()
-        self._seen: list[_Seen] = []
+        self._answered: list[tuple[int, float]] = []
+        """Metric, seconds."""
+        self._late: list[_Late] = []
 
     def add(self, tellings: Iterable[Telling], subject: str, now: int, lateness_us: int) -> None:
         for telling in tellings:
             about = telling.about
             self._decided[about.metric, about.tier if about.tier in TIERS else "other", telling.word] += 1
             if telling.word is Word.MET:
-                self._seen.append(_Seen(self._answers[about.metric], telling.elapsed / SECOND, None))
+                self._answered.append((about.metric, telling.elapsed / SECOND))
             elif telling.word is Word.BREACHED and isinstance(about, Clock):
                 told_from = (about.runs_on if about.runs_on < FOREVER else about.due) + lateness_us
-                clock = clock_id(subject, METRICS[about.metric], rfc3339(about.started_at), about.complaint)
-                late_s = max(0, now - told_from) / SECOND
-                self._seen.append(_Seen(self._lateness, late_s, {"clock_id": clock}))
+                self._late.append(_Late(max(0, now - told_from) / SECOND, subject, about))
 
     def remind(self, nudges: Iterable[Nudge]) -> None:
         self._reminded.update(nudge.kind for nudge in nudges)
@@ -109,15 +114,21 @@ class Tally:
             self._reminders[kind].inc(count)
         for key, count in self._decided.items():
             self._children[key].inc(count)
-        for histogram, seconds, exemplar in self._seen:
-            histogram.observe(seconds, exemplar)
+        for metric, seconds in self._answered:
+            self._answers[metric].observe(seconds)
+        # A bucket keeps the exemplar that it saw last: the names of the others need not be made.
+        last = {bisect_left(_LATENESS_BUCKETS, late.seconds): late for late in self._late}
+        for late in self._late:
+            shown = last[bisect_left(_LATENESS_BUCKETS, late.seconds)] is late
+            self._lateness.observe(late.seconds, late.exemplar() if shown else None)
         self.aborted()
 
     def aborted(self) -> None:
         self._decided.clear()
         self._reminded.clear()
         self._compared.clear()
-        self._seen.clear()
+        self._answered.clear()
+        self._late.clear()
 
 
 class OverdueGauges:
