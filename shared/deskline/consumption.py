@@ -61,6 +61,10 @@ _IDLE_S: Final = 0.25
 # End offsets are asked this often for lag and readiness; at once when a timer waits for them.
 _ENDS_INTERVAL_S: Final = 0.2
 _ENDS_URGENT_S: Final = 0.02
+# And this often while timers that may fire are being fired.
+_ENDS_BESIDE_S: Final = 0.1
+# Between two readings of what timers will need, while there are more of them.
+_AHEAD_PAUSE_S: Final = 0.005
 # Timers taken in one unit.
 _DUE_LIMIT: Final = 1000
 _KAFKA_COMMIT_S: Final = 5.0
@@ -151,10 +155,14 @@ class Engine:
         self._ends_wake = asyncio.Event()
         self._poked = False
         self._looking = False
+        self._more_ahead = False
         self._stopping = False
         self._last_unit_at = 0.0
         self._co_partitioned: bool = getattr(consumer, "co_partitioned", True)
         self._shared_outbox: bool = getattr(consumer, "shared_outbox", False)
+        self._prepare: Callable[[Connection, Mapping[int, int]], Awaitable[bool]] | None = getattr(
+            consumer, "prepare", None
+        )
 
     # --- the outside -------------------------------------------------------------------------------------------------
 
@@ -364,7 +372,8 @@ class Engine:
             elif self._poked or self._looking:
                 self._poked = self._looking = False
                 await self._unit([], {})
-            await self._fire()
+            if not await self._fire():
+                await self._read_ahead()
         # aiokafka does not yield while records are buffered: heartbeats and HTTP live on this.
         await asyncio.sleep(0)
 
@@ -373,6 +382,8 @@ class Engine:
         loop = asyncio.get_running_loop()
         waiting = sum(lane.waiting for lane in self.lanes.values() if lane.settle is None and lane.blocked is None)
         deadline = loop.time() + _IDLE_S
+        if self._more_ahead:
+            deadline = loop.time() + _AHEAD_PAUSE_S
         if waiting or self._poked or self._looking or any(lane.is_due for lane in self.lanes.values()):
             deadline = self._last_unit_at + self.settings.unit_interval_ms / 1000
             if waiting >= self.settings.max_unit_records // 4:
@@ -552,10 +563,11 @@ class Engine:
             lane.next_due = instant
             self._ends_wake.set()
 
-    async def _fire(self) -> None:
+    async def _fire(self) -> bool:
+        """Whether anything was due."""
         ripe = {lane.partition: lane.ripe() for lane in self.lanes.values() if lane.is_due}
         if not ripe:
-            return
+            return False
         connection = await self._connected()
         due, earliest = await self.consumer.due(connection, ripe, _DUE_LIMIT)
         for partition in ripe:
@@ -563,6 +575,14 @@ class Engine:
         if due:
             await self._fire_due(dict(due))
             self._wake.set()
+        return bool(due)
+
+    async def _read_ahead(self) -> None:
+        """For timers that will be due; only in lanes that are not behind, where the next seconds of the clock come next."""
+        caught_up = {lane.partition: lane.watermark for lane in self.lanes.values() if lane.caught_up}
+        self._more_ahead = False
+        if self._prepare is not None and caught_up:
+            self._more_ahead = await self._prepare(await self._connected(), caught_up)
 
     async def _fire_due(self, due: dict[str, int]) -> None:
         try:
@@ -586,7 +606,9 @@ class Engine:
                 frames=traceback.format_tb(error.__traceback__),
             )
             self._metrics.failed.labels(self.consumer.name).inc()
-            await lane_store.postpone(await self._connected(), lane, subject, now_us() + 60 * SECOND)
+            again_at = now_us() + 60 * SECOND
+            await lane_store.postpone(await self._connected(), lane, subject, again_at)
+            self._arm(self.lanes.get(str(lane)), again_at)
 
     async def _watch_ends(self) -> None:
         """Ask for the end offsets: regularly, and at once when a timer's instant has come."""
@@ -599,15 +621,24 @@ class Engine:
                 except TransientError as error:
                     self._asking_failed = True
                     log.warning("the broker cannot be asked; the watermark stands still", error=str(error))
-            dues = [lane.next_due for lane in self.lanes.values() if lane.next_due is not None]
-            wait_s = _ENDS_INTERVAL_S
-            if dues:
-                wait_s = min(wait_s, max((min(dues) - now_us()) / SECOND + 0.001, 0.0))
+            wait_s = self._next_question_s(now_us())
             self._ends_wake.clear()
             if wait_s > 0:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
                         await self._ends_wake.wait()
+
+    def _next_question_s(self, now: int) -> float:
+        """When to ask for the ends again: what may fire already does not wait for an answer, what becomes due beside it may."""
+        wait_s = _ENDS_INTERVAL_S
+        for lane in self.lanes.values():
+            if lane.next_due is None:
+                continue
+            if lane.is_due:
+                wait_s = min(wait_s, _ENDS_BESIDE_S)
+            else:
+                wait_s = min(wait_s, max((lane.next_due - now) / SECOND + 0.001, 0.0))
+        return wait_s
 
     async def _hear_ends(self) -> None:
         # Positions as they stood before the question: by the time of the answer the log has grown, and we with it.

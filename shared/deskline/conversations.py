@@ -5,26 +5,42 @@ and a context → outputs; it changes the state it is given, which belongs to th
 at which ``advance`` must be called although no event came). The state is kept as one row per conversation:
 ``<schema>.conversations(subject, lane, due, body)``, and cached in memory while the lane is owned; the engine's fence
 makes the cache safe. What else a decision wants written (``Context.effect``) is applied in the same transaction.
+
+A large unit is written in pieces while the rest of it is decided, since the database has a processor of its own; and the
+states of timers that will be due in some seconds are read beforehand, so that many at one instant are told at once.
 """
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import contextlib
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
+from deskline.clock import SECOND
 from deskline.config.book import ConfigBook
 from deskline.postgres import Connection
 from deskline.records import Event, Output
-from deskline.state_store import StateStore, due_conversations
+from deskline.state_store import StateStore, due_conversations, soon_due
+from deskline.tasks import end_all
 from deskline.work import Ripe, Tx, Work
 
 S = TypeVar("S")
+
+_Row = tuple[int, str, int | None, S]
+"""(lane, subject, due, state)"""
 
 # Conversations decided between two looks at the event loop: at some 30 µs each, well under ten milliseconds.
 _YIELD_EVERY: Final = 200
 # Some decisions take milliseconds (a sentence vector); heartbeats and HTTP wait no longer than this and one such decision.
 _YIELD_AFTER_S: Final = 0.005
+# Conversations of one unit that are written together while the next ones are decided.
+_PIECE: Final = 250
+# Timers are looked for so long before they are due, again when half of it has passed; so many states are read ahead of
+# them at most, and so many between two units: a few milliseconds.
+_AHEAD_US: Final = 6 * SECOND
+_AHEAD_STATES: Final = 20_000
+_AHEAD_PIECE: Final = 200
 
 
 def _dropped(_effect: object) -> None:
@@ -51,7 +67,11 @@ class Context(NamedTuple):
 
 
 class Effects(Protocol):
-    """Writes the effects of one type; what it writes commits with the states and the positions, or not at all."""
+    """Writes the effects of one type; what it writes commits with the states and the positions, or not at all.
+
+    Optional attribute ``in_pieces`` (True: only rows of the lane's owner are written, so those of a large unit may be
+    applied in several calls without locks being taken out of order).
+    """
 
     async def apply(self, connection: Connection, effects: Sequence[Any]) -> None:
         """In the order in which they were decided."""
@@ -102,6 +122,10 @@ class ConversationConsumer(Generic[S]):
             self.settle = settle
         self._states = StateStore(folding.state, cached)
         self._effects = effects
+        self._in_pieces = {kind for kind, writer in effects.items() if getattr(writer, "in_pieces", False)}
+        self._listed: dict[int, int] = {}
+        """Lane → up to which instant its timers have been listed for reading ahead."""
+        self._soon: deque[tuple[int, str]] = deque()
 
     async def process(self, tx: Tx, work: Work) -> None:
         # gather
@@ -126,9 +150,24 @@ class ConversationConsumer(Generic[S]):
             lane: self._context(lane, work, ahead[lane], gathered, effects.append)
             for lane in {lane for lane, _ in events}
         }
-        # decide
+        # decide, and apply what is decided while the rest is
+        async with self._written(tx.connection, effects) as write:
+            rest = await self._decide(tx, events, states, contexts, write)
+        await self._states.save(tx.connection, rest)
+        if effects:
+            await self._apply(tx.connection, effects)
+
+    async def _decide(
+        self,
+        tx: Tx,
+        events: Mapping[tuple[int, str], Sequence[Event]],
+        states: Mapping[tuple[int, str], S],
+        contexts: Mapping[int, Context],
+        write: Callable[[list[_Row[S]]], Awaitable[None]],
+    ) -> list[_Row[S]]:
+        """What was not given to ``write`` on the way."""
         advance, due_of, fresh = self.folding.advance, self.folding.due, self.folding.fresh
-        changed: list[tuple[int, str, int | None, S]] = []
+        changed: list[_Row[S]] = []
         now = asyncio.get_running_loop().time
         looked = now()
         for number, ((lane, subject), group) in enumerate(events.items(), start=1):
@@ -141,13 +180,44 @@ class ConversationConsumer(Generic[S]):
             if due is not None:
                 tx.next_due(lane, due)
             changed.append((lane, subject, due, state))
+            if len(changed) >= _PIECE and len(events) - number >= _PIECE:
+                await write(changed)
+                changed = []
             if number % _YIELD_EVERY == 0 or now() - looked > _YIELD_AFTER_S:
                 await asyncio.sleep(0)
                 looked = now()
-        # apply
-        await self._states.save(tx.connection, changed)
-        if effects:
-            await self._apply(tx.connection, effects)
+        return changed
+
+    @contextlib.asynccontextmanager
+    async def _written(
+        self, connection: Connection, effects: list[object]
+    ) -> AsyncIterator[Callable[[list[_Row[S]]], Awaitable[None]]]:
+        """Gives what takes pieces of a unit, to write one after the other; at the end all are written."""
+        writing: asyncio.Task[None] | None = None
+
+        async def piece(changed: list[_Row[S]], early: list[object]) -> None:
+            await self._states.save(connection, changed)
+            if early:
+                await self._apply(connection, early)
+
+        async def write(changed: list[_Row[S]]) -> None:
+            nonlocal writing
+            if writing is not None:
+                await writing
+            early = [effect for effect in effects if type(effect) in self._in_pieces]
+            if early:
+                effects[:] = [effect for effect in effects if type(effect) not in self._in_pieces]
+            writing = asyncio.create_task(piece(changed, early))
+
+        try:
+            yield write
+            if writing is not None:
+                await writing
+        except BaseException:
+            # The transaction must not be rolled back under a statement that is at work.
+            if writing is not None:
+                await end_all([writing])
+            raise
 
     async def _apply(self, connection: Connection, effects: Sequence[object]) -> None:
         by_type: dict[type, list[object]] = {}
@@ -172,6 +242,22 @@ class ConversationConsumer(Generic[S]):
     ) -> tuple[Mapping[str, int], Mapping[int, int]]:
         return await due_conversations(connection, ripe, limit)
 
+    async def prepare(self, connection: Connection, watermarks: Mapping[int, int]) -> bool:
+        """Read a few states of timers that will soon be due; whether there are more to read."""
+        if not self._soon:
+            upto = {
+                lane: watermark + _AHEAD_US
+                for lane, watermark in watermarks.items()
+                if watermark + _AHEAD_US // 2 > self._listed.get(lane, 0)
+            }
+            if upto:
+                above = {lane: max(self._listed.get(lane, 0), watermarks[lane]) for lane in upto}
+                self._soon.extend(await soon_due(connection, above, upto, _AHEAD_STATES))
+                self._listed.update(upto)
+        keys = [self._soon.popleft() for _ in range(min(_AHEAD_PIECE, len(self._soon)))]
+        await self._states.preload(connection, keys)
+        return bool(self._soon)
+
     def committed(self) -> None:
         self._states.committed()
 
@@ -180,3 +266,5 @@ class ConversationConsumer(Generic[S]):
 
     def lanes_changed(self, lanes: frozenset[int]) -> None:
         self._states.keep(lanes)
+        self._listed.clear()
+        self._soon.clear()

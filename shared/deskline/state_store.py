@@ -25,20 +25,19 @@ SELECT * FROM unnest($1::integer[], $2::text[], $3::bigint[], $4::bytea[])
 ON CONFLICT (lane, subject) DO UPDATE SET due = excluded.due, body = excluded.body
 """
 _DUE = """
-SELECT found.lane, found.subject FROM unnest($1::integer[], $2::bigint[], $3::bigint[]) AS ripe (lane, above, upto)
+SELECT found.lane, found.subject, found.due
+FROM unnest($1::integer[], $2::bigint[], $3::bigint[]) AS ripe (lane, above, upto)
 CROSS JOIN LATERAL (
     SELECT lane, subject, due FROM conversations
     WHERE conversations.lane = ripe.lane AND due > ripe.above AND due <= ripe.upto ORDER BY due LIMIT $4
 ) AS found ORDER BY found.due LIMIT $4
 """
 _NEXT = """
-SELECT ripe.lane, next.due FROM unnest($1::integer[]) AS ripe (lane)
+SELECT ripe.lane, next.due FROM unnest($1::integer[], $2::bigint[]) AS ripe (lane, above)
 CROSS JOIN LATERAL (
-    SELECT due FROM conversations WHERE conversations.lane = ripe.lane AND due IS NOT NULL AND subject <> ALL($2::text[])
-    ORDER BY due LIMIT 1
+    SELECT due FROM conversations WHERE conversations.lane = ripe.lane AND due > ripe.above ORDER BY due LIMIT 1
 ) AS next
 """
-
 _BEGINNING: Final = -(2**63)
 
 
@@ -64,11 +63,21 @@ class StateStore(Generic[S]):
             else:
                 states[key] = state
         if missing:
-            rows = await connection.fetch(_LOAD, [lane for lane, _ in missing], [subject for _, subject in missing])
-            for row in rows:
-                key = (row["lane"], row["subject"])
-                states[key] = self._cache[key] = self._decode(row["body"])
+            for key, state in await self._read(connection, missing):
+                states[key] = self._cache[key] = state
         return states
+
+    async def preload(self, connection: Connection, keys: Sequence[tuple[int, str]]) -> None:
+        """Have these states in memory before they are asked for; only where nobody else can write them."""
+        missing = [key for key in keys if key not in self._cache]
+        if missing:
+            for key, state in await self._read(connection, missing):
+                self._cache[key] = state
+
+    async def _read(self, connection: Connection, keys: Sequence[tuple[int, str]]) -> list[tuple[tuple[int, str], S]]:
+        rows = await connection.fetch(_LOAD, [lane for lane, _ in keys], [subject for _, subject in keys])
+        decode = self._decode
+        return [((row["lane"], row["subject"]), decode(row["body"])) for row in rows]
 
     async def save(self, connection: Connection, changed: Sequence[tuple[int, str, int | None, S]]) -> None:
         """Write (lane, subject, due, state)."""
@@ -110,21 +119,38 @@ class StateStore(Generic[S]):
 async def due_conversations(
     connection: Connection, ripe: Mapping[int, Ripe], limit: int
 ) -> tuple[dict[str, int], dict[int, int]]:
-    """(subject → lane of due rows, at most ``limit``; lane → earliest ``due`` among the others).
+    """(subject → lane of due rows, at most ``limit``; lane → an instant before which no other row is due).
 
     New ones first, then overdue ones, each in the order of their ``due``; both have half of ``limit`` to themselves, and
-    what one does not need is the other's.
+    what one does not need is the other's. Where all that is due was taken, the instant is that of the lane's next row.
     """
     lanes = list(ripe)
-    due: dict[str, int] = {}
-    if limit:
-        borders = [min(one.overdue_upto, one.watermark) for one in ripe.values()]
-        watermarks = [one.watermark for one in ripe.values()]
-        new = await connection.fetch(_DUE, lanes, borders, watermarks, limit)
-        overdue = await connection.fetch(
-            _DUE, lanes, [_BEGINNING] * len(lanes), borders, limit - min(len(new), limit // 2)
-        )
-        rows = [*new[: limit - len(overdue)], *overdue]
-        due = {row["subject"]: row["lane"] for row in rows}
-    remaining = await connection.fetch(_NEXT, lanes, list(due))
-    return due, {row["lane"]: row["due"] for row in remaining}
+    if not limit:
+        return {}, await _next(connection, dict.fromkeys(lanes, _BEGINNING))
+    borders = [min(one.overdue_upto, one.watermark) for one in ripe.values()]
+    watermarks = [one.watermark for one in ripe.values()]
+    new = await connection.fetch(_DUE, lanes, borders, watermarks, limit)
+    share = limit - min(len(new), limit // 2)
+    overdue = await connection.fetch(_DUE, lanes, [_BEGINNING] * len(lanes), borders, share)
+    taken = new[: limit - len(overdue)]
+    due = {row["subject"]: row["lane"] for row in (*taken, *overdue)}
+    if len(overdue) == share:
+        return due, dict.fromkeys(lanes, overdue[-1]["due"])
+    if len(taken) == limit - len(overdue):
+        return due, dict.fromkeys(lanes, taken[-1]["due"])
+    return due, await _next(connection, dict(zip(lanes, watermarks, strict=True)))
+
+
+async def soon_due(
+    connection: Connection, above: Mapping[int, int], upto: Mapping[int, int], limit: int
+) -> list[tuple[int, str]]:
+    """(lane, subject) of rows that become due behind ``above`` and up to ``upto`` of their lane, earliest first."""
+    lanes = list(upto)
+    rows = await connection.fetch(_DUE, lanes, [above[lane] for lane in lanes], [upto[lane] for lane in lanes], limit)
+    return [(row["lane"], row["subject"]) for row in rows]
+
+
+async def _next(connection: Connection, above: Mapping[int, int]) -> dict[int, int]:
+    """Lane → the earliest ``due`` behind that instant, of lanes that have one."""
+    rows = await connection.fetch(_NEXT, list(above), list(above.values()))
+    return {row["lane"]: row["due"] for row in rows}

@@ -85,8 +85,11 @@ class Consumer(Protocol):
     ) -> tuple[Mapping[str, int], Mapping[int, int]]:
         """Timers to fire: (subject → lane for rows with ``due`` ≤ the lane's watermark, at most ``limit``, of which the
         overdue and the new ones have a half each where both need it, each earliest first; lane → earliest ``due`` that
-        remains, for lanes that have one).
+        remains, or an instant before it, for lanes that have one).
         """
+
+    # Optional: ``async def prepare(connection, watermarks) -> bool``: reads a little of what the timers of the lanes that
+    # are caught up will soon need, while there is nothing else to do; whether there is more to read.
 
     def committed(self) -> None:
         """The unit is durable."""

@@ -40,7 +40,7 @@ async def plan(connection, query, *arguments):
     ("query", "arguments"),
     [
         (state_store._DUE, (LANES, [-1] * 4, [NOW] * 4, 500)),
-        (state_store._NEXT, (LANES, [f"c-{n}" for n in range(1, 101)])),
+        (state_store._NEXT, (LANES, [NOW] * 4)),
         (load_queries("deskline_sla")["with_timers"], (1, NOW + 2_000, "c-5", 500)),
     ],
     ids=["due", "next", "reevaluate"],
@@ -54,7 +54,15 @@ async def test_what_is_due_is_found_by_the_index_and_nothing_is_scanned(clocks, 
 async def test_what_is_due_comes_in_due_order_over_all_lanes_and_no_more_than_asked_for(clocks):
     due, following = await state_store.due_conversations(clocks, dict.fromkeys(LANES, Ripe(NOW)), 10)
     assert list(due) == [f"c-{n}" for n in range(1, 11)]
-    assert following == {lane: next(n for n in range(11, 15) if n % 4 == lane) for lane in LANES}
+    assert following == dict.fromkeys(LANES, 10), "no other is due before the last one taken"
+
+
+async def test_where_all_that_is_due_was_taken_the_next_ones_are_known_exactly(clocks):
+    due, following = await state_store.due_conversations(clocks, dict.fromkeys(LANES, Ripe(NOW)), 101)
+    assert len(due) == 100
+    assert following == {lane: NOW + next(n for n in range(101, 105) if n % 4 == lane) for lane in LANES}
+    _, following = await state_store.due_conversations(clocks, dict.fromkeys(LANES, Ripe(-1)), 0)
+    assert following == {lane: next(n for n in range(1, 5) if n % 4 == lane) for lane in LANES}
 
 
 async def test_overdue_and_new_ones_have_half_a_unit_each_and_what_one_leaves_is_the_others(clocks):
@@ -71,6 +79,13 @@ async def test_overdue_and_new_ones_have_half_a_unit_each_and_what_one_leaves_is
     assert await taken(NOW + 1, 20) == [*range(1, 21)]
 
 
-async def test_what_remains_is_found_behind_what_was_taken_on_both_sides_of_the_border(clocks):
-    _, following = await state_store.due_conversations(clocks, dict.fromkeys(LANES, Ripe(NOW, 60)), 20)
-    assert min(following.values()) == 11
+async def test_no_other_one_is_due_before_the_instant_that_is_given_for_what_remains(clocks):
+    """c-1 to c-100 are due; those up to 60 have been left over."""
+    for limit, border, instant in ((20, 60, 10), (90, 60, 50), (110, 105, NOW + 101), (30, 0, 30)):
+        _, following = await state_store.due_conversations(clocks, dict.fromkeys(LANES, Ripe(NOW, border)), limit)
+        assert min(following.values()) == instant, (limit, border)
+
+
+async def test_what_will_soon_be_due_is_found_between_two_instants(clocks):
+    found = await state_store.soon_due(clocks, dict.fromkeys(LANES, 10), dict.fromkeys(LANES, 20), 100)
+    assert found == [(n % 4, f"c-{n}") for n in range(11, 21)]

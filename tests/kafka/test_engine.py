@@ -50,6 +50,7 @@ class Counting:
         self.behind: dict[str, list[str]] = {}
         """message → what stood behind it when it was decided, where one was settled."""
         self.unwritable: str | None = None
+        self.failing: str | None = None
 
     def fresh(self, subject: str) -> Counted:
         return Counted(seen=[])
@@ -59,6 +60,8 @@ class Counting:
 
     def advance(self, subject: str, state: Counted, events: Sequence[Event], context: Context) -> list[Output]:
         outputs = []
+        if subject == self.failing:
+            raise ValueError("cannot")
         for event in events:
             if event.type != "message.received.v1":
                 continue
@@ -139,6 +142,24 @@ class Bench:
             partition = partition_of(key, PARTITIONS) if key else 0
             await self.producer.send(self.prefix + topic, key=key, value=value, partition=partition, **more)
         await self.producer.flush()
+
+    async def put(self, timers: Sequence[tuple[str, int]]) -> None:
+        """Conversations with a timer, as a service leaves them: (subject, due)."""
+        connection = await asyncpg.connect(self.dsn, server_settings={"search_path": "autoreply"})
+        records = [
+            (n % PARTITIONS, subject, due, msgspec.msgpack.encode(Counted(seen=[], timer=due)))
+            for n, (subject, due) in enumerate(timers)
+        ]
+        await connection.copy_records_to_table(
+            "conversations", records=records, columns=("lane", "subject", "due", "body")
+        )
+        await connection.close()
+
+    async def stored(self) -> dict[str, Counted]:
+        connection = await asyncpg.connect(self.dsn, server_settings={"search_path": "autoreply"})
+        rows = await connection.fetch("SELECT subject, body FROM conversations")
+        await connection.close()
+        return {row["subject"]: msgspec.msgpack.decode(row["body"], type=Counted) for row in rows}
 
     async def replies(self, topic: str = REPLIES) -> list[Any]:
         """Everything on the topic, partition by partition."""
@@ -293,31 +314,48 @@ async def test_timers_left_over_from_a_stop_fire_in_their_order_and_new_ones_do_
     bench: Bench, eventually: Any
 ) -> None:
     count = 30_000
-    connection = await asyncpg.connect(bench.dsn, server_settings={"search_path": "autoreply"})
-
-    async def put(rows: list[tuple[str, int]]) -> None:
-        records = [
-            (n % PARTITIONS, subject, due, msgspec.msgpack.encode(Counted(seen=[], timer=due)))
-            for n, (subject, due) in enumerate(rows)
-        ]
-        await connection.copy_records_to_table(
-            "conversations", records=records, columns=("lane", "subject", "due", "body")
-        )
-
     now = now_us()
-    await put([(f"old-{n}", now - (count - n + 60) * SECOND) for n in range(count)])
+    await bench.put([(f"old-{n}", now - (count - n + 60) * SECOND) for n in range(count)])
     folding = Counting()
     async with bench.running(folding):
         await eventually(lambda: folding.fired, "the first of them")
-        await put([(f"new-{n}", now_us()) for n in range(50)])
+        await bench.put([(f"new-{n}", now_us()) for n in range(50)])
         await eventually(lambda: len(folding.fired) >= count + 50, "all timers")
-    await connection.close()
     fired = [subject for subject, _, _ in folding.fired]
     assert len(set(fired)) == len(fired) == count + 50
     old = [due for subject, due, _ in folding.fired if subject.startswith("old")]
     assert old == sorted(old)
     last_new = max(place for place, subject in enumerate(fired) if subject.startswith("new"))
     assert last_new < count - 5_000, "the new ones had to wait for the backlog"
+
+
+@pytest.mark.parametrize("failing", [0, 800, 1999])
+async def test_a_large_unit_that_is_written_in_pieces_happens_whole_or_not_at_all(
+    bench: Bench, eventually: Any, failing: int
+) -> None:
+    """One decision raises when pieces of its unit have been written: all others are fired once, that one never."""
+    await bench.put([(f"c-{n}", 1000 + n) for n in range(2_000)])
+    folding = Counting()
+    folding.failing = f"c-{failing}"
+    async with bench.running(folding) as engine:
+        await eventually(lambda: engine.caught_up and len(folding.fired) >= 1_999, "all other timers")
+        stored = await bench.stored()
+    assert {subject for subject, state in stored.items() if state.fired != 1} == {folding.failing}
+    assert all(state.timer is None for subject, state in stored.items() if subject != folding.failing)
+
+
+async def test_the_states_of_timers_that_will_soon_be_due_are_in_memory_when_they_are(
+    bench: Bench, eventually: Any
+) -> None:
+    due = now_us() + 8 * SECOND
+    await bench.put([(f"c-{n}", due) for n in range(1_000)])
+    folding = Counting()
+    async with bench.running(folding) as engine:
+        consumer: Any = engine.consumer
+        await eventually(lambda: len(consumer._states._cache) == 1_000, "all states")
+        assert not folding.fired
+        await eventually(lambda: len(folding.fired) >= 1_000, "all timers")
+    assert {state.fired for state in (await bench.stored()).values()} == {1}
 
 
 async def test_what_a_crash_left_in_the_outbox_is_published_before_anything_newer(

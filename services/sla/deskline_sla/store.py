@@ -28,6 +28,8 @@ class ShadowClocks:
 class OverdueClocks:
     """``deskline.conversations.Effects`` of ``Overdue``, and what is asked of them."""
 
+    in_pieces: Final = True
+
     def __init__(self) -> None:
         self._queries = load_queries("deskline_sla")
 
