@@ -23,6 +23,8 @@ OnRecords = Callable[[Sequence[Record], Mapping[int, int]], Awaitable[None]]
 """Records of one fetch (partition by partition, in offset order) and the next offsets after them."""
 
 _BACK_OFF_S: Final = 0.5
+# A question whose ends are not read within this time is asked anew.
+_REACHED_WITHIN_S: Final = 2.0
 
 
 class Broadcast:
@@ -110,8 +112,9 @@ class Broadcast:
         while True:
             try:
                 if self.positions:
-                    asked_at, ends = await self._ends.ask([(self.topic, p) for p in self.positions])
-                    await self._reach(ends)
+                    asked_at, ends = await self._ends.ask_log([(self.topic, p) for p in self.positions])
+                    if not await self._reach(ends):
+                        continue
                     async with self._moved:
                         self.watermark = max(self.watermark, asked_at)
                         self._moved.notify_all()
@@ -125,7 +128,13 @@ class Broadcast:
             except TimeoutError:
                 continue
 
-    async def _reach(self, ends: Mapping[tuple[str, int], int]) -> None:
-        # The reader delivers what lies below the ends; polling its positions keeps it free of a second hand-over.
-        while any(self.positions[partition] < end for (_, partition), end in ends.items()):  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+    async def _reach(self, ends: Mapping[tuple[str, int], int]) -> bool:
+        """False where it takes long: what a leader had not yet replicated when it died never comes, so ask anew."""
+        try:
+            async with asyncio.timeout(_REACHED_WITHIN_S):
+                # The reader delivers what lies below the ends; polling its positions keeps it free of a second hand-over.
+                while any(self.positions[partition] < end for (_, partition), end in ends.items()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            return False
+        return True

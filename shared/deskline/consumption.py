@@ -643,7 +643,7 @@ class Engine:
     async def _hear_ends(self) -> None:
         # Positions as they stood before the question: by the time of the answer the log has grown, and we with it.
         before = {key: lane.positions[key[0]] for key, lane in self._by_tp.items()}
-        asked_at, ends = await self._ends.ask(list(before))
+        asked_at, ends = await self._ends.ask_log(list(before))
         for key, end in ends.items():
             lane = self._by_tp.get(key)
             if lane is None:

@@ -5,23 +5,25 @@ Three things are ours because aiokafka has no setting for them:
 * header names that are not UTF-8 (librdkafka sends what it is given) raise inside aiokafka's fetcher and would block
   the partition for ever; ``install_lenient_headers`` re-reads such a batch with ``surrogateescape``;
 * the end offsets of partitions are asked on a connection of their own (``Ends``): Kafka answers one connection's
-  requests in order, so behind a long-polling fetch the answer would come half a second late;
+  requests in order, so behind a long-polling fetch the answer would come half a second late; and of a watermark they are
+  asked as another broker asks them, because a consumer is not told of records that are still being replicated;
 * the partitioner is Kafka's murmur2, with the hash of a key remembered (pure Python costs 10 µs a key).
 """
 
 import asyncio
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.consumer import fetcher as _fetcher
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, LeaderNotAvailableError, for_code
 from aiokafka.helpers import create_ssl_context
 from aiokafka.partitioner import murmur2
+from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 
@@ -36,6 +38,13 @@ MAX_FETCH_BYTES: Final = 8 * 1024 * 1024
 # A whole unit of work fits one batch per partition; the topics' max.message.bytes bounds it from above (1 MiB, batches
 # count whole, so stay below with room for headers).
 MAX_BATCH_BYTES: Final = 900_000
+
+
+# ``replica_id`` of a question that comes from no broker, but is answered like one of a follower: by the leader alone, and
+# with the end of its log instead of that of what consumers may read. (-1 is a consumer, -2 may be answered by anybody.)
+_A_FOLLOWER: Final = 2**31 - 1
+_LATEST: Final = -1
+_ASK_AGAIN_S: Final = 0.1
 
 
 @lru_cache(maxsize=200_000)
@@ -290,6 +299,47 @@ class Publisher:
         await (await client.send_batch(batch, topic, partition=partition))
 
 
+_Question = Callable[[AIOKafkaConsumer, Sequence[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]]
+
+
+async def _log_ends(consumer: AIOKafkaConsumer, wanted: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    """What ``end_offsets`` does, asked as a follower; there is no public call for it."""
+    client = consumer._client  # noqa: SLF001
+    while True:
+        try:
+            await client._maybe_wait_metadata()  # noqa: SLF001
+            by_node: dict[int, dict[str, list[tuple[int, int]]]] = {}
+            for topic, partition in wanted:
+                node = client.cluster.leader_for_partition(TopicPartition(topic, partition))
+                if node is None or node == -1:
+                    await client.add_topic(topic)
+                    raise LeaderNotAvailableError(topic, partition)
+                by_node.setdefault(node, {}).setdefault(topic, []).append((partition, _LATEST))
+            answers = await asyncio.gather(
+                *(
+                    client.send(node, OffsetRequest(_A_FOLLOWER, 0, list(topics.items())))
+                    for node, topics in by_node.items()
+                )
+            )
+            return dict(end for answer in answers for end in _told(answer))
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+            if error.invalid_metadata:
+                await client.force_metadata_update()
+            await asyncio.sleep(_ASK_AGAIN_S)
+
+
+def _told(answer: Any) -> Iterator[tuple[TopicPartition, int]]:
+    """The ends in an answer of ListOffsets; raises where the node does not know one."""
+    for topic, partitions in answer.topics:
+        for partition, error_code, _, offset, *_ in partitions:
+            tp = TopicPartition(topic, partition)
+            if error_code:
+                raise for_code(error_code)(tp)
+            yield tp, offset
+
+
 class Ends:
     """Asks the broker for end offsets, on a connection that no fetch can block."""
 
@@ -317,18 +367,24 @@ class Ends:
         return self._consumer
 
     async def ask(self, partitions: Sequence[tuple[str, int]]) -> tuple[int, Mapping[tuple[str, int], int]]:
-        """(the instant before the question, µs; (logical topic, partition) → end offset).
+        """(the instant before the question, µs; (logical topic, partition) → end of what can be read)."""
+        return await self._offsets(partitions, lambda consumer, wanted: consumer.end_offsets(wanted))
 
-        Everything whose broker timestamp is at or before that instant lies below the end (contract §5, watermark).
+    async def ask_log(self, partitions: Sequence[tuple[str, int]]) -> tuple[int, Mapping[tuple[str, int], int]]:
+        """(the instant before the question, µs; (logical topic, partition) → end of the leader's log).
+
+        Everything whose broker timestamp is at or before that instant lies below the end (contract §5, watermark): also what
+        cannot be read yet, because the in-sync replicas do not have it. Those of a broker that was killed hold it back for
+        seconds, and the end of what can be read stands still meanwhile as if nothing had come.
         """
-        return await self._offsets(partitions, earliest=False)
+        return await self._offsets(partitions, _log_ends)
 
     async def beginnings(self, partitions: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
         """(logical topic, partition) → the first offset that the broker still has."""
-        return (await self._offsets(partitions, earliest=True))[1]
+        return (await self._offsets(partitions, lambda consumer, wanted: consumer.beginning_offsets(wanted)))[1]
 
     async def _offsets(
-        self, partitions: Sequence[tuple[str, int]], *, earliest: bool
+        self, partitions: Sequence[tuple[str, int]], question: _Question
     ) -> tuple[int, Mapping[tuple[str, int], int]]:
         prefix = self._settings.topic_prefix
         wanted = [TopicPartition(prefix + topic, partition) for topic, partition in partitions]
@@ -338,9 +394,8 @@ class Ends:
             try:
                 consumer = await self._connected()
                 asked_at = now_us()
-                question = consumer.beginning_offsets if earliest else consumer.end_offsets
                 async with asyncio.timeout(5):
-                    found = await question(wanted)
+                    found = await question(consumer, wanted)
             except (KafkaError, OSError, TimeoutError) as error:
                 await self._close()
                 raise TransientError(f"the broker does not say its offsets: {type(error).__name__}") from error
