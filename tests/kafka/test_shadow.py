@@ -28,6 +28,7 @@ DEFAULT = {
 }
 CANDIDATES = {
     "rules": "inherit: true\nrules: [{rule_id: size, when: {any_of: [尺码]}, reply: {text: 请看尺码表。}}]",
+    "knowledge": "entries: [{entry_id: invoice, phrasings: [怎么开发票, 能开发票吗, 发票在哪里开], answer: 订单页开发票。}]",
     "sla": "policies: [{policy_id: next, targets: {instant_reply: 0.000001}}]",
     "routing": "rules: [{rule_id: tax, steps: [{groups: [nobody], wait_s: 100}, {}]}]",
 }
@@ -67,19 +68,26 @@ async def test_candidates_of_all_services_are_recorded_reported_and_pruned(desk,
     at = now_us()
     async with desk.running("autoreply") as autoreply, desk.running("router") as router, desk.running("sla") as sla:
         await desk.send([gateway("agent.status_changed.v1", "anna", at, "s-1", agent_id="anna", status="online")])
-        await desk.send([said("c-1", at, "m-1", "什么时候发货"), said("c-2", at, "m-2", "有尺码吗")])
-        await eventually(lambda: desk.has_told(ROUTING, 2), "assigned", PATIENCE_S)
+        await desk.send(
+            [
+                said("c-1", at, "m-1", "什么时候发货"),
+                said("c-2", at, "m-2", "有尺码吗"),
+                said("c-5", at, "m-5", "怎么开发票"),
+            ]
+        )
+        await eventually(lambda: desk.has_told(ROUTING, 4), "assigned", PATIENCE_S)
         await eventually(lambda: desk.has_told(SLA, 1), "told", PATIENCE_S)
         await eventually(caught_up(autoreply, router, sla), "caught up", PATIENCE_S)
 
     shown = lambda runtime, name, **labels: runtime.registry.get_sample_value(name, labels)  # noqa: E731
     name = "deskline_autoreply_shadow_decisions_total"
-    assert [shown(autoreply, name, kind="candidate", agreement=one) for one in ("same", "gained", "lost")] == [1, 1, 0]
-    assert shown(router, "deskline_router_shadow_decisions_total", agreement="waits") == 1
+    assert [shown(autoreply, name, kind="candidate", agreement=one) for one in ("same", "gained", "lost")] == [1, 2, 0]
+    assert shown(router, "deskline_router_shadow_decisions_total", agreement="waits") == 2
     assert shown(sla, "deskline_sla_shadow_clocks_total", metric="instant_reply", agreement="gained") == 1
 
     # What went out is what the live documents say.
-    assert sorted(out.value["type"] for out in await desk.told(REPLIES)) == ["handover.requested.v1", "reply.issued.v1"]
+    told = {out.value["subject"]: out.value["type"] for out in await desk.told(REPLIES)}
+    assert told == {"c-1": "reply.issued.v1", "c-2": "handover.requested.v1", "c-5": "handover.requested.v1"}
     assert {out.value["type"] for out in await desk.told(SLA)} <= {"sla.met.v1", "sla.warning.v1"}
 
     file = tmp_path / "report.json"
@@ -87,14 +95,16 @@ async def test_candidates_of_all_services_are_recorded_reported_and_pruned(desk,
     assert "候选" in output
     data = json.loads(file.read_text(encoding="utf-8"))
     rules = data["rules"]["candidate"]
-    assert (rules["messages"], rules["verdicts"]["same"]["count"], rules["verdicts"]["gained"]["count"]) == (2, 1, 1)
-    (gained,) = rules["differences"]
-    assert gained["candidate"] == {"outcome": "reply", "rule_id": "size", "text": "请看尺码表。"}
-    assert gained["examples"] == ["c-2 m-2"]
-    assert data["routing"]["agreements"]["waits"] == {"count": 1, "share": 1.0}
-    assert data["routing"]["agents"] == [{"agent_id": "anna", "live": 1, "candidate": 0}]
+    assert (rules["messages"], rules["verdicts"]["same"]["count"], rules["verdicts"]["gained"]["count"]) == (3, 1, 2)
+    gained = {one["examples"][0]: one["candidate"] for one in rules["differences"]}
+    assert gained == {
+        "c-2 m-2": {"outcome": "reply", "rule_id": "size", "text": "请看尺码表。"},
+        "c-5 m-5": {"outcome": "reply", "entry_id": "invoice", "text": "订单页开发票。"},
+    }
+    assert data["routing"]["agreements"]["waits"] == {"count": 2, "share": 1.0}
+    assert data["routing"]["agents"] == [{"agent_id": "anna", "live": 2, "candidate": 0}]
     breaches = data["sla"]["by_metric"]["instant_reply"]
-    # c-1 was answered within ten minutes, and not within a microsecond; c-2 is in a person's hands, its clock still open.
+    # c-1 was answered within ten minutes, and not within a microsecond; the others are in a person's hands, their clocks still open.
     assert (breaches["clocks"], breaches["live"], breaches["gained"]) == (1, 0, 1)
 
     for service, table, column in (

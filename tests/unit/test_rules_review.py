@@ -3,10 +3,12 @@
 import json
 
 import pytest
+from typer.testing import CliRunner
 
 from deskline.config.loading import ConfigurationError, load_directory
 from deskline.config.rule_review import mistakes, warnings
 from deskline.config.rules_document import RulesDocument
+from deskline.config.scenario_cli import app as scenario
 from deskline.config.scenario_cli import with_value
 from deskline.config.scenario_sets import scenario_sets, with_scenarios
 from deskline.folding import deep_text
@@ -272,3 +274,26 @@ def test_one_list_of_a_file_is_changed_and_the_rest_stays_as_it_is(text, expecte
 
 def test_an_empty_list_goes_away():
     assert with_value("a: 1\nscenarios: [weather]\nb: 2\n", "scenarios", lambda _: []) == "a: 1\nb: 2\n"
+
+
+EMERGENCIES = [name for name, one in scenario_sets().items() if one.emergency]
+
+
+@pytest.mark.parametrize("name", EMERGENCIES)
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_one_command_switches_an_emergency_script_on_and_one_switches_it_off(tmp_path, name, language):
+    """What is live then: tests/kafka/test_scenario_command.py."""
+    assert len(EMERGENCIES) >= 12
+    file = tmp_path / "_default" / "rules.yaml"
+    file.parent.mkdir()
+    before = "# ours\nrules:\n  - {rule_id: a, when: {any_of: [甲]}, reply: {text: 乙}}  # stays\n"
+    file.write_text(before, encoding="utf-8")
+    options = ["--shop", "_default", "--config", str(tmp_path), "--no-apply"]
+    run = CliRunner().invoke(scenario, ["on", name, *options, "--language", language])
+    assert run.exit_code == 0, run.output
+    rules = load_directory(tmp_path).shops["_default"]["rules"].rules
+    (script,) = [rule for rule in rules if rule.rule_id.startswith(f"{name}.")]
+    assert script.reply.kind == "emergency"
+    run = CliRunner().invoke(scenario, ["off", name, *options])
+    assert run.exit_code == 0, run.output
+    assert file.read_text(encoding="utf-8") == before

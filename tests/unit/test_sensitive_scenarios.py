@@ -3,6 +3,9 @@
 The words are whatever a fact needs; most of them are nothing to be sensitive about.
 """
 
+import re
+from pathlib import Path
+
 import pytest
 
 from deskline.config.sensitive_document import Category, Contacts, Evasions, Sensitive
@@ -23,6 +26,25 @@ def found(filter_: Filter, text: str) -> list[str]:
 def masked(filter_: Filter, text: str) -> str:
     finding = filter_.look(text, "inbound")
     return text if finding is None else finding.masked_text or text
+
+
+ROOT = Path(__file__).parents[2]
+COLLECTED = ROOT.parent / "shared" / "scenarios" / "sensitive_words.md"
+
+
+@pytest.mark.skipif(
+    not COLLECTED.exists(), reason="the collected facts (scenarios/sensitive_words.md) are not beside the checkout"
+)
+def test_every_collected_fact_has_its_test_here_or_its_reason_on_the_page() -> None:
+    numbers = set(re.findall(r"^\| (\d+) \|", COLLECTED.read_text(encoding="utf-8"), re.MULTILINE))
+    source = Path(__file__).read_text(encoding="utf-8")
+    tested = set(re.findall(r"(?:# |\()(\d+)(?:$|, [\"(])", source, re.MULTILINE))
+    page = (ROOT / "docs" / "sensitive-words.md").read_text(encoding="utf-8")
+    otherwise = {
+        number for row in re.findall(r"^\| ([\d, -]+) \|", page, re.MULTILINE) for number in re.split(r"[, -]+", row)
+    }
+    assert len(numbers) > 50
+    assert numbers - tested - otherwise == set()
 
 
 # (number, words, text, found)
