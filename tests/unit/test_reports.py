@@ -95,6 +95,29 @@ def test_a_bot_answers_the_customer_and_not_for_the_agent():
     assert (took(one(log).rounds), one(log).agent_rounds) == ([2], [Round(T0, at(40), "anna")])
 
 
+def test_an_answer_before_the_hand_overs_own_time_ends_its_round_and_one_before_its_message_by_the_clock_comes_after_it():
+    log = Log()
+    log.customer(0, "m1")
+    log.wrote(2, "anna")
+    log.handover(3, "m1", since=0)
+    assert (took(one(log).agent_rounds), one(log).waiting_since) == ([2], None)
+    log.customer(20, "m2")
+    log.wrote(19.9, "anna", to="m2")  # its author's clock is behind
+    assert (took(one(log).agent_rounds)[1:], one(log).waiting_since) == ([0], None)
+
+
+def test_after_a_full_queue_the_next_hand_over_waits_from_its_own_time():
+    log = Log()
+    log.customer(0, "m1")
+    log.handover(1, "m1", since=0)
+    log.queued(1.1, "q1", since=0)
+    log.released(1.2, "q1", "queue_full")
+    log.wrote(10, "anna")
+    log.handover(30, "m1", since=0)
+    log.wrote(40, "anna")
+    assert took(one(log).agent_rounds) == [10, 10]
+
+
 def test_a_message_after_an_agent_wrote_is_the_agents_turn_until_the_close():
     log = Log()
     log.customer(0, "m1")

@@ -5,7 +5,7 @@ a close. There are two kinds. *Any*: the answer may be a bot's. *Agent*: the con
 hand-over's (or the router's) ``waiting_since``, or from a customer's message after an agent has written; only an agent answers.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -126,8 +126,27 @@ class _Reader:
         self.agent_since = since if self.agent_since is None else min(self.agent_since, since)
 
 
-def _place(event: Event) -> tuple[int, int, int]:
-    return event.at, _TOPICS.get(event.topic, 9), event.offset
+def _place(event: Event, refusals: Sequence[int], messages: Mapping[str, int]) -> tuple[int, int, int, int]:
+    """As in the fold of the clocks (contract §5): who waits for an agent stands at ``waiting_since``, behind the customer's
+    message of that instant and before an answer, however late the hand-over was written; an answer does not stand before the
+    message that it names. ``refusals``: of a full queue; ``messages``: when each was written.
+    """
+    at, rank = event.at, 2
+    if event.type == "message.sent.v1":
+        at = max(at, messages.get(event.data.in_reply_to or "", at))
+    if event.type in {"message.received.v1", "transfer.requested.v1"}:
+        rank = 0
+    elif _waits(event):
+        since = parse_rfc3339(event.data.waiting_since)
+        if not any(since <= refusal < at for refusal in refusals):
+            at, rank = since, 1
+    return at, rank, _TOPICS.get(event.topic, 9), event.offset
+
+
+def _waits(event: Event) -> bool:
+    if event.type == "conversation.queued.v1":
+        return event.data.seq == 1 and event.data.cause in {"no_autoreply", "transfer"}
+    return event.type == "handover.requested.v1"
 
 
 def _story(subject: str, events: Sequence[Event]) -> Story:
@@ -143,13 +162,20 @@ def _story(subject: str, events: Sequence[Event]) -> Story:
     # sla tells in the order of its topic; all the rest counts by event time.
     for event in (event for event in events if event.topic == SLA):
         _clock(story, event)
-    for event in sorted((event for event in events if event.topic != SLA), key=_place):
-        _take(reader, story, event)
+    refusals = [
+        event.at for event in events if event.type == "conversation.released.v1" and event.data.reason == "queue_full"
+    ]
+    written = {event.data.message_id: event.at for event in reversed(messages)}
+    others = [event for event in events if event.topic != SLA]
+    placed = [(_place(event, refusals, written), event) for event in others]
+    for place, event in sorted(placed, key=lambda each: each[0]):
+        _take(reader, story, event, place[0])
+    story.lines.sort(key=lambda line: line.at)
     story.waiting_since = reader.agent_since
     return story
 
 
-def _take(reader: _Reader, story: Story, event: Event) -> None:
+def _take(reader: _Reader, story: Story, event: Event, place: int) -> None:
     at, data = event.at, event.data
     match event.type:
         case "message.received.v1":
@@ -160,19 +186,19 @@ def _take(reader: _Reader, story: Story, event: Event) -> None:
         case "message.sent.v1" if data.author.kind == "agent":
             story.assigned = True
             story.advised.append((at, data.author.id))
-            reader.answered(at, data.author.id)
+            reader.answered(place, data.author.id)
             reader.hands = True
             story.lines.append(Line(at, "agent_wrote", data.author.id))
         case "message.sent.v1" if data.author.kind == "bot":
-            reader.answered(at, "")
+            reader.answered(place, "")
             story.lines.append(Line(at, "bot_wrote"))
         case "handover.requested.v1":
-            reader.wait_for_agent(parse_rfc3339(data.waiting_since))
+            reader.wait_for_agent(place)
             story.lines.append(Line(at, "handed_over", detail=data.reason))
         case "conversation.queued.v1":
             if data.seq == 1:
                 if data.cause in ("no_autoreply", "transfer"):
-                    reader.wait_for_agent(parse_rfc3339(data.waiting_since))
+                    reader.wait_for_agent(place)
                 story.lines.append(Line(at, "queued", detail=data.cause))
         case "conversation.assigned.v1":
             story.assigned = True
