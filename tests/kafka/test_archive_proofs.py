@@ -280,6 +280,11 @@ async def test_a_day_goes_only_when_sealed_and_its_records_are_then_missed_by_no
     with pytest.raises(UsageError, match="not sealed yet"):
         await Store("").drop_day(service, old)
     await sealed(service, tmp_path)
+    with pytest.raises(UsageError, match="not in the cold store yet"):
+        await Store("").drop_day(service, old)
+    await service.execute(
+        "INSERT INTO copies (stream, number, name, sha256, bytes) SELECT stream, number, 'x', 'x', 1 FROM seals"
+    )
     await Store("").drop_day(service, old)
     (stream,) = await sealing.streams(service, "")
     report = await sealing.verify(service, stream, TRUSTED, place(str(tmp_path)))

@@ -3,16 +3,19 @@
 import asyncio
 import json
 from datetime import UTC, date, datetime, timedelta
-from importlib.resources import files
 from types import SimpleNamespace
 
 import asyncpg
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from deskline.clock import DAY, SECOND, from_datetime, parse_rfc3339, to_datetime
+from deskline.clock import DAY, SECOND, from_datetime, now_us, parse_rfc3339, to_datetime
 from deskline.errors import FatalError, UsageError
+from deskline.migrate import migrate, plan
 from deskline.records import ALL_TOPICS, Event, Invalid, Record, Unknown
 from deskline_archive.policy import FIRST_DAY, LAST_DAY, describe
+from deskline_archive.sealing import Sealer
+from deskline_archive.signing import SigningKey
 from deskline_archive.store import Store
 
 pytestmark = pytest.mark.kafka
@@ -28,14 +31,7 @@ def record(offset, *, topic="conversations.v1", partition=0, broker_at=NOON, key
 @pytest.fixture
 async def schema(database):
     """A database with the archive's schema, migrated as its owner would; its DSN."""
-    owner = await asyncpg.connect(database)
-    sql = files("deskline_archive").joinpath("migrations/0001_records.sql").read_text(encoding="utf-8")
-    await owner.execute("""
-        DO $$ BEGIN CREATE ROLE deskline_archive NOLOGIN;
-        EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
-        CREATE SCHEMA archive; GRANT USAGE ON SCHEMA archive TO deskline_archive; SET search_path = archive""")
-    await owner.execute(sql.replace("{{schema}}", "archive").replace("{{role}}", "deskline_archive"))
-    await owner.close()
+    await migrate(database, schemas=[found for found in plan() if found.name == "archive"])
     return database
 
 
@@ -134,7 +130,7 @@ async def test_decoded_columns_stand_beside_the_bytes(service):
         [message, unknown, BAD, BAD],
     )
     rows = await service.fetch('SELECT * FROM described ORDER BY "offset"')
-    assert [tuple(row)[4:] for row in rows] == [
+    assert [tuple(row)[4:10] for row in rows] == [
         ("message.received.v1", "c-1", "sh", to_datetime(NOON - 3 * SECOND), True, "valid"),
         ("coupon.sent.v1", "c-1", None, to_datetime(NOON), False, "unknown_type"),
         (None, None, None, None, False, "bad_json"),
@@ -265,6 +261,15 @@ async def test_making_a_day_does_not_wait_for_units_that_write(schema, service, 
 # --- the floor --------------------------------------------------------------------------------------------------------
 
 
+async def proved(connection):
+    """Everything sealed and in the cold store: nothing but its age keeps a day."""
+    key = SigningKey("a.example", Ed25519PrivateKey.from_private_bytes(b"k" * 32))
+    await Sealer(connection, [key], "p-").seal(now_us(), 1000)
+    await connection.execute(
+        "INSERT INTO copies (stream, number, name, sha256, bytes) SELECT stream, number, 'x', 'x', 1 FROM seals"
+    )
+
+
 async def today_of(connection):
     return await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
 
@@ -278,6 +283,7 @@ async def test_a_day_is_kept_for_180_full_days_by_the_databases_clock(service):
         service,
         [record(n, broker_at=from_datetime(datetime(d.year, d.month, d.day, 12, tzinfo=UTC))) for n, d in enumerate([kept, due])],
     )  # fmt: skip
+    await proved(service)
     assert [(day.day, day.due) for day in await store.retention(service)] == [(due, True), (kept, False)]
     assert [day.due for day in await store.retention(service, 181)] == [False, False]
     with pytest.raises(UsageError, match=rf"records of {kept} are kept until {today + timedelta(days=1)} 00:00 UTC"):
@@ -313,6 +319,7 @@ async def test_a_day_that_is_not_there_is_said_to_be_missing(service):
 async def test_a_dropped_day_is_made_again_when_an_old_record_comes(service):
     store = Store("p-")
     await append(service, [record(0, broker_at=0)], store=store)
+    await proved(service)
     await Store("p-").drop_day(service, date(1970, 1, 1))
     with pytest.raises(Exception, match="made again with the next attempt"):
         await append(service, [record(1, broker_at=0)], store=store)
@@ -332,7 +339,7 @@ CHANGES = [
     "TRUNCATE records_20261125",
     "UPDATE streams SET topic = 'x'",
     "DELETE FROM streams",
-    "TRUNCATE streams",
+    "TRUNCATE streams CASCADE",
 ]
 
 

@@ -18,7 +18,7 @@ def build(runtime: Runtime) -> Archive:
     metrics = Metrics(runtime.registry)
     own = ArchiveSettings()
     prepare(own)
-    archive = Archive(Store(prefix), partial(invalid_letter, topic_prefix=prefix), metrics)
+    archive = Archive(Store(prefix, own.vault_file), partial(invalid_letter, topic_prefix=prefix), metrics)
     metrics.days_ahead.set_function(lambda: archive.days_ahead(now_us() // DAY))
     runtime.background.append(Keeper(runtime, own, metrics, archive.prepared_until).run)
     return archive

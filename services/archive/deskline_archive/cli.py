@@ -12,12 +12,13 @@ from deskline.postgres import connect
 from deskline.service import run
 from deskline.settings import ServiceSettings
 from deskline.targets import PostgresDsn, StateDir, settings_of
-from deskline_archive import proofs_cli
+from deskline_archive import legal_cli, proofs_cli
 from deskline_archive.app import build
-from deskline_archive.store import Day, Store
+from deskline_archive.store import Day, Store, load_queries
 
 app = typer.Typer(add_completion=False, no_args_is_help=False)
 proofs_cli.add_to(app)
+legal_cli.add_to(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -48,7 +49,10 @@ def retain(
     state_dir: StateDir = None,
     postgres_dsn: PostgresDsn = None,
 ) -> None:
-    """List the archive's days and drop those older than the retention.
+    """List the archive's days, say which would go and why not, and drop those that may.
+
+    The database's own function decides: a day goes when it is older than 180 full days, under no legal hold, sealed, and in
+    the cold store. Records of classes that are kept longer (table archive.classes) move aside first.
 
     For example:
 
@@ -64,7 +68,7 @@ async def _retain(settings: ServiceSettings, keep_days: int, *, dry_run: bool, y
     connection = await connect(settings, "archive")
     try:
         days = await store.retention(connection, keep_days)
-        due = [day for day in days if day.due]
+        due = [day for day in days if day.due and day.why is None]
         _show(days)
         if dry_run or not due:
             return
@@ -73,6 +77,9 @@ async def _retain(settings: ServiceSettings, keep_days: int, *, dry_run: bool, y
         for day in due:
             freed = await store.drop_day(connection, day.day)
             typer.echo(f"dropped {day.day}: {freed} bytes freed")
+        kept = await connection.fetchval(load_queries()["drop_kept"])
+        if kept:
+            typer.echo(f"dropped {kept} records whose class is no longer kept")
     finally:
         await connection.close()
 
@@ -82,6 +89,10 @@ def _show(days: list[Day]) -> None:
     for day in days:
         rows = "?" if day.rows < 0 else f"{day.rows:,}"
         table.add_row(
-            str(day.day), rows, f"{day.bytes:,}", f"{day.droppable_from:%Y-%m-%d}", "due" if day.due else "kept"
+            str(day.day),
+            rows,
+            f"{day.bytes:,}",
+            f"{day.droppable_from:%Y-%m-%d}",
+            ("goes" if day.why is None else day.why.replace("[", r"\[")) if day.due else "too young",
         )
     Console().print(table)

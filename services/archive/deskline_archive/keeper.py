@@ -16,10 +16,12 @@ from deskline.errors import FatalError, TransientError, UsageError
 from deskline.kafka import Publisher
 from deskline.postgres import TRANSIENT, connect
 from deskline_archive.handler import DAYS_AHEAD
+from deskline_archive.legal import erase_due
 from deskline_archive.places import place
 from deskline_archive.sealing import Sealer
 from deskline_archive.signing import read_key
 from deskline_archive.store import Store, load_queries
+from deskline_archive.veil import vault_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,6 +37,8 @@ log = structlog.get_logger(__name__)
 _EVERY_S: Final = 2.0
 # Days and the broker's log starts change slowly.
 _SLOWLY: Final = 15
+# What is due by the day: erasures whose floor is over.
+_HOURLY: Final = 1800
 
 
 class Keeper:
@@ -54,7 +58,7 @@ class Keeper:
         try:
             while True:
                 try:
-                    await self.turn(slowly=turn % _SLOWLY == 0)
+                    await self.turn(slowly=turn % _SLOWLY == 0, hourly=turn % _HOURLY == 0)
                     turn += 1
                 except TRANSIENT as error:
                     # The engine tells that the servers are away.
@@ -63,7 +67,7 @@ class Keeper:
         finally:
             await self._publisher.stop()
 
-    async def turn(self, *, slowly: bool) -> None:
+    async def turn(self, *, slowly: bool, hourly: bool) -> None:
         """One pass. Raises what is transient."""
         connection = await connect(self._settings, "archive")
         try:
@@ -74,6 +78,8 @@ class Keeper:
                 self._prepared_until(today + store.days_ahead(today))
             await self._look_at_stopped(connection)
             await self._told("sealing", lambda: self._seal(connection))
+            if hourly:
+                await self._told("erasing", lambda: self._erase(connection))
         finally:
             await connection.close()
         if slowly:
@@ -93,7 +99,12 @@ class Keeper:
         files = self._own.key_files()
         if not files:
             return
-        sealer = Sealer(connection, [read_key(file, self._own.name) for file in files], self._settings.topic_prefix)
+        sealer = Sealer(
+            connection,
+            [read_key(file, self._own.name) for file in files],
+            self._settings.topic_prefix,
+            vault_of(self._own),
+        )
         if not await sealer.free():
             return
         now, interval = now_us(), int(self._own.seal_interval_s * SECOND)
@@ -109,6 +120,15 @@ class Keeper:
             await sealer.publish(self._publisher)
             if self._own.checkpoint_place:
                 await sealer.write_directory(place(self._own.checkpoint_place))
+
+    async def _erase(self, connection: Connection) -> None:
+        file = self._own.vault_file
+        if file is None:
+            return
+        await connection.execute("SET statement_timeout = 0")
+        for done in await erase_due(connection, self._settings.topic_prefix, file):
+            if done.conversations:
+                log.info("erased", conversations=done.conversations, records=done.records)
 
     async def _look_at_stopped(self, connection: Connection) -> None:
         """A partition whose gap was explained meanwhile goes on."""

@@ -23,6 +23,10 @@ class Description(NamedTuple):
     event_at: int | None
     retimed: bool
     validity: str
+    customer_id: str | None = None
+    agent_id: str | None = None
+    clear: bool = False
+    """Holds nothing of a person but ids: stored without a veil."""
 
 
 class Outcome(NamedTuple):

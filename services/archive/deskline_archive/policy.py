@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from datetime import date
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
-from deskline.records import DEAD_LETTERS, Decoded, Event, Headers, Invalid, Record
+from deskline.records import CHECKPOINTS, DEAD_LETTERS, SHOPS, SLA, Decoded, Event, Headers, Invalid, Record
 from deskline_archive.model import Description, Outcome, Validity
 
 DAY_US: Final = 86_400 * 1_000_000
@@ -18,6 +18,8 @@ LAST_DAY: Final = date(9998, 12, 31).toordinal() - _EPOCH_DAY
 
 _LETTER: Final = Description(None, None, None, None, False, Validity.LETTER)
 _VALID: Final = str(Validity.VALID)
+# Valid records of these hold ids, times and numbers, or a shop's configuration: nothing that anybody wrote to us.
+_CLEAR: Final = frozenset({SLA, SHOPS, CHECKPOINTS})
 _NAME_IS_NO_TEXT: Final = 0x8000_0000
 _NULL: Final = b"\xff\xff\xff\xff"
 
@@ -39,6 +41,8 @@ def describe(records: Sequence[Record], decoded: Sequence[Decoded]) -> Outcome:
                     found.at,
                     found.retimed,
                     _VALID,
+                    *parties(found.data),
+                    record.topic in _CLEAR,
                 )
             )
         elif isinstance(found, Invalid):
@@ -49,6 +53,20 @@ def describe(records: Sequence[Record], decoded: Sequence[Decoded]) -> Outcome:
                 Description(storable(found.type), storable(found.subject), None, found.at, False, Validity.UNKNOWN_TYPE)
             )
     return Outcome(descriptions, letters)
+
+
+def parties(data: Any) -> tuple[str | None, str | None]:
+    """The customer and the agent whom an event names."""
+    customer = getattr(data, "customer", None)
+    author = getattr(data, "author", None)
+    if author is None:
+        agent = getattr(data, "agent_id", None) or getattr(data, "by_agent_id", None)
+    else:
+        agent = author.id if author.kind == "agent" else None
+    return (
+        storable(customer.customer_id) if customer is not None else None,
+        storable(agent) if isinstance(agent, str) else None,
+    )
 
 
 def storable(text: str) -> str:

@@ -16,6 +16,7 @@ from deskline.targets import BootstrapServers, PostgresDsn, StateDir, TopicPrefi
 from deskline_archive import gaps, home, sealing, signing, verifier
 from deskline_archive.places import Place, place
 from deskline_archive.settings import archive_settings
+from deskline_archive.veil import Vault, vault_of
 
 KeyFiles = Annotated[
     list[Path] | None,
@@ -108,7 +109,7 @@ def seal(
     if not keys:
         raise UsageError("which key signs? Give --key, --state-dir, DESKLINE_ARCHIVE_KEY or DESKLINE_ARCHIVE_HOME")
     kept = place(own.checkpoint_place) if own.checkpoint_place else None
-    asyncio.run(_seal(settings, keys, records, kept, publish=publish))
+    asyncio.run(_seal(settings, keys, records, kept, vault_of(own), publish=publish))
 
 
 async def _seal(
@@ -116,13 +117,14 @@ async def _seal(
     keys: list[signing.SigningKey],
     records: int,
     directory: Place | None,
+    vault: Vault | None,
     *,
     publish: bool,
 ) -> None:
     connection = await connect(settings, "archive")
     publisher = Publisher(settings, "deskline-archive-seal")
     try:
-        sealer = sealing.Sealer(connection, keys, settings.topic_prefix)
+        sealer = sealing.Sealer(connection, keys, settings.topic_prefix, vault)
         try:
             for label, number, size in await sealer.seal(now_us(), records):
                 typer.echo(f"{label}: segment {number}, {size} records in the tree")
@@ -195,7 +197,7 @@ def verify(
     if trusted is None:
         raise UsageError("whom to trust? Give --trust, or --state-dir")
     kept = place(own.checkpoint_place) if own.checkpoint_place else None
-    if not asyncio.run(_verify(settings, _trusted(trusted), kept)):
+    if not asyncio.run(_verify(settings, _trusted(trusted), kept, vault_of(own))):
         raise typer.Exit(1)
 
 
@@ -206,15 +208,18 @@ def _trusted(path: Path) -> sealing.Trusted:
         raise UsageError(f"{path}: {error}; give the lines that `deskline archive key` printed") from error
 
 
-async def _verify(settings: ServiceSettings, trusted: sealing.Trusted, directory: Place | None) -> bool:
+async def _verify(
+    settings: ServiceSettings, trusted: sealing.Trusted, directory: Place | None, vault: Vault | None
+) -> bool:
     connection = await connect(settings, "archive")
     good = True
     try:
         found = await sealing.streams(connection, settings.topic_prefix)
         for stream in found:
-            report = await sealing.verify(connection, stream, trusted, directory)
+            report = await sealing.verify(connection, stream, trusted, directory, vault)
             typer.echo(
-                f"{report.label}: {report.segments} segments, {report.records} records, {report.retired} gone by retention: "
+                f"{report.label}: {report.segments} segments, {report.records} records, {report.retired} gone by retention"
+                f"{f', {report.erased} erased' if report.erased else ''}: "
                 f"{'holds' if not report.findings else f'{len(report.findings)} findings'}"
             )
             for segment, offset, kind in report.findings:
@@ -247,16 +252,16 @@ def export(
     except OSError as error:
         raise UsageError(f"{out}: {error.strerror}; name a directory that does not exist yet") from error
     shutil.copyfile(verifier.__file__, out / "verifier.py")
-    asyncio.run(_export(settings, out))
+    asyncio.run(_export(settings, out, vault_of(archive_settings(state_dir))))
 
 
-async def _export(settings: ServiceSettings, out: Path) -> None:
+async def _export(settings: ServiceSettings, out: Path, vault: Vault | None) -> None:
     connection = await connect(settings, "archive")
     try:
         for stream in await sealing.streams(connection, settings.topic_prefix):
             if stream.number:
                 with (out / f"{stream.topic}-{stream.partition}.jsonl").open("w", encoding="utf-8") as file:
-                    count = await sealing.export(connection, stream, file.write)
+                    count = await sealing.export(connection, stream, file.write, vault)
                 typer.echo(f"{stream.label}: {count} segments")
     finally:
         await connection.close()

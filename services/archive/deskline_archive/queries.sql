@@ -11,8 +11,11 @@ SELECT ensure_days($1, $2);
 SELECT day FROM days;
 
 -- name: retention
-SELECT day, rows, bytes, droppable_from, droppable_from + make_interval(days => $1::integer - 180) <= now() AS due
-FROM days ORDER BY day;
+SELECT day, rows, bytes, droppable_from, due, CASE WHEN due THEN kept_because(day, to_regclass(table_name)) END AS why
+FROM (SELECT *, droppable_from + make_interval(days => $1::integer - 180) <= now() AS due FROM days) AS known ORDER BY day;
+
+-- name: drop_kept
+SELECT drop_kept();
 
 -- name: drop_day
 SELECT drop_day($1);
@@ -26,7 +29,7 @@ FROM streams AS s LEFT JOIN LATERAL (
 WHERE starts_with(s.topic, $1) ORDER BY s.topic, s.partition;
 
 -- name: bodies
-SELECT "offset", broker_time, key, headers, value FROM raw_records
+SELECT "offset", broker_time, key, headers, value, generation FROM all_records
 WHERE stream = $1 AND "offset" >= $2 AND "offset" < $3 ORDER BY "offset" LIMIT $4;
 
 -- name: add_seal
@@ -41,7 +44,7 @@ WHERE stream = $1 AND number > $2 ORDER BY number LIMIT 1;
 SELECT number, note FROM seals WHERE stream = $1 AND number > $2 ORDER BY number;
 
 -- name: before
-SELECT "offset" FROM raw_records WHERE stream = $1 AND "offset" < $2 ORDER BY "offset" LIMIT 100;
+SELECT "offset" FROM all_records WHERE stream = $1 AND "offset" < $2 ORDER BY "offset" LIMIT 100;
 
 -- name: unpublished
 SELECT s.topic, s.partition, x.stream, x.number, x.tree_size, x.origin, x.root, x.note, x.sealed_at
@@ -89,3 +92,70 @@ FROM streams AS s JOIN lanes AS l ON $1 || l.lane = s.topic || '/' || s.partitio
     SELECT next_offset, sealed_at FROM seals WHERE stream = s.id ORDER BY number DESC LIMIT 1
 ) AS last ON true
 WHERE starts_with(s.topic, $1) AND l.offsets[1] > COALESCE(last.next_offset, 0);
+
+-- name: key_state
+-- Reading "erased" holds its lock to the end of the transaction: an erasure waits for the units at work.
+SELECT keyring_size() > 0 AS loaded, (SELECT COALESCE(max(number), 0) FROM erased) AS upto;
+
+-- name: generations
+SELECT name, max(generation) + 1 AS generation FROM erased GROUP BY name;
+
+-- name: load_keyring
+SELECT load_keyring($1, $2);
+
+-- name: erased
+SELECT name, generation FROM erased;
+
+-- name: add_hold
+INSERT INTO holds (kind, value, first_day, last_day, who, why, until) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id;
+
+-- name: lift_hold
+INSERT INTO lifted_holds (hold, who, why) SELECT id, $2, $3 FROM holds WHERE id = $1 ON CONFLICT DO NOTHING RETURNING hold;
+
+-- name: holds
+SELECT h.id, h.kind, COALESCE(h.value, h.first_day || ' to ' || h.last_day) AS what, h.who, h.why, h.at, h.until, l.at AS lifted_at, l.who AS lifted_by
+FROM holds AS h LEFT JOIN lifted_holds AS l ON l.hold = h.id ORDER BY h.id;
+
+-- name: restrict
+INSERT INTO restrictions (customer_id, who, why) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING customer_id;
+
+-- name: restricted
+SELECT customer_id FROM restrictions ORDER BY at, customer_id;
+
+-- name: conversations_of
+SELECT DISTINCT subject FROM all_records WHERE customer_id = $1 AND subject IS NOT NULL ORDER BY subject;
+
+-- name: veils_of
+-- How many records of a conversation stand under which generation of its key (NULL: in the clear, for good).
+SELECT generation, generation IS NULL AND validity = 'valid' AND type LIKE 'sla.%' AS plain_ids, count(*) AS records FROM all_records AS r
+WHERE (subject = $1 OR key = convert_to($1, 'UTF8')) AND NOT EXISTS (SELECT FROM erased AS e WHERE (e.name, e.generation) = (convert_to($1, 'UTF8'), r.generation))
+GROUP BY 1, 2;
+
+-- name: touched
+-- Days and streams that hold records of these conversations.
+SELECT DISTINCT (broker_time AT TIME ZONE 'UTC')::date AS day, stream FROM all_records
+WHERE subject = ANY($1) OR key = ANY(SELECT convert_to(name, 'UTF8') FROM unnest($1::text[]) AS name);
+
+-- name: exports_since
+-- Exports that were handed out: their holders are to be told.
+SELECT detail::text AS detail FROM looks WHERE action = 'export' ORDER BY id;
+
+-- name: not_erasable
+SELECT not_erasable($1);
+
+-- name: end_keys
+SELECT name, generation FROM end_keys($1, $2::bytea[], $3::smallint[]);
+
+-- name: log_stream
+SELECT id FROM streams WHERE topic = $1 AND partition = 0;
+
+-- name: add_log
+-- The archive's own record of what people did: one more of its streams, sealed like the others.
+INSERT INTO raw_records (stream, "offset", broker_time, key, value, type, event_time, retimed, validity)
+SELECT $1, COALESCE((SELECT max("offset") + 1 FROM all_records WHERE stream = $1), 0), $2, $3, $4, $5, $2, false, 'valid';
+
+-- name: log_lock
+SELECT pg_advisory_xact_lock(hashtextextended('archive.log', 0));
+
+-- name: add_look
+INSERT INTO looks (who, role, action, detail) VALUES ($1, $2, $3, $4::jsonb);

@@ -23,6 +23,7 @@ from deskline.ids import event_id
 from deskline.records import CHECKPOINTS, Output
 from deskline_archive.signing import checkpoint_text, sign_note
 from deskline_archive.store import load_queries
+from deskline_archive.veil import name_of, salt_of, veil
 from deskline_archive.verifier import (
     HASH,
     SALT,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from deskline.postgres import Connection
     from deskline_archive.places import Place
     from deskline_archive.signing import SigningKey
+    from deskline_archive.veil import Vault
 
 Trusted: TypeAlias = Mapping[tuple[str, bytes], Ed25519PublicKey]
 
@@ -72,8 +74,13 @@ class Stream(NamedTuple):
 
 
 class Sealer:
-    def __init__(self, connection: Connection, keys: Sequence[SigningKey], prefix: str) -> None:
+    """``vault``: of records that are veiled; None where none is."""
+
+    def __init__(
+        self, connection: Connection, keys: Sequence[SigningKey], prefix: str, vault: Vault | None = None
+    ) -> None:
         self._connection = connection
+        self._vault = vault
         self._keys = keys
         self._prefix = prefix
         self._queries = load_queries()
@@ -145,7 +152,10 @@ class Sealer:
             leaf = gap_leaf(first, following, explanation)
             return await self._add(stream, now, (first, following), (leaf, b""), explanation)
         first_or_none, salts, leaves = stream.next_offset, secrets.token_bytes(SALT * most), list[bytes]()
-        async for body in bodies(self._connection, stream.id, first_or_none or 0, None, most):
+        async for row in rows(self._connection, stream.id, first_or_none or 0, None, most):
+            body, own_salt = cleared(row, stream, self._vault)
+            if body is None:
+                raise FatalError(f"{stream.label} offset {row['offset']} was erased before it was sealed")
             first_or_none = body.offset if first_or_none is None else first_or_none
             expected = first_or_none + len(leaves)
             if body.offset != expected:
@@ -158,7 +168,7 @@ class Sealer:
                     "had lost it: deskline archive gap"
                 )
             at = len(leaves) * SALT
-            leaves.append(record_leaf(body, salts[at : at + SALT]))
+            leaves.append(record_leaf(body, own_salt or salts[at : at + SALT]))
         if not leaves or first_or_none is None or (whole and len(leaves) < most):
             return None
         offsets = first_or_none, first_or_none + len(leaves)
@@ -266,44 +276,67 @@ async def streams(connection: Connection, prefix: str) -> list[Stream]:
     return found
 
 
-async def bodies(
+async def rows(
     connection: Connection, stream: int, first: int, following: int | None, most: int | None = None
-) -> AsyncIterator[Body]:
-    """Records by offset, from ``first`` to before ``following``, at most ``most``; two with one offset come both."""
+) -> AsyncIterator[Any]:
+    """Stored records by offset, from ``first`` to before ``following``, at most ``most``; two with one offset come both."""
     query, end, seen = load_queries()["bodies"], 2**63 - 1 if following is None else following, 0
     while most is None or seen < most:
         limit = _ROWS if most is None else min(_ROWS, most - seen)
-        rows = await connection.fetch(query, stream, first, end, limit)
-        if most is None and len(rows) == limit and rows[-1]["offset"] > rows[0]["offset"]:
+        found = await connection.fetch(query, stream, first, end, limit)
+        if most is None and len(found) == limit and found[-1]["offset"] > found[0]["offset"]:
             # Others with the last offset may follow: it is read again with the next answer.
-            rows = [row for row in rows if row["offset"] < rows[-1]["offset"]]
-            limit = len(rows)
-        for row in rows:
+            found = [row for row in found if row["offset"] < found[-1]["offset"]]
+            limit = len(found)
+        for row in found:
             seen += 1
-            yield Body(row["offset"], from_datetime(row["broker_time"]), row["key"], row["headers"], row["value"])
-        if len(rows) < limit:
+            yield row
+        if len(found) < limit:
             return
-        first = rows[-1]["offset"] + 1
+        first = found[-1]["offset"] + 1
+
+
+def cleared(row: Mapping[str, Any], stream: Stream, vault: Vault | None) -> tuple[Body | None, bytes | None]:
+    """The record as Kafka had it, and the salt that comes from its key: None where it was stored in the clear, and then
+    the seal has it. (None, None): its key has ended, it was erased.
+    """
+    offset, headers, value, salt = row["offset"], row["headers"], row["value"], None
+    if row["generation"] is not None:
+        if vault is None:
+            raise UsageError(
+                "the records are veiled and the vault is not given: name DESKLINE_ARCHIVE_VAULT, or --state-dir"
+            )
+        key = vault.key(name_of(row["key"], stream.topic, stream.partition, offset), row["generation"])
+        if key is None:
+            return None, None
+        headers, value = veil(key, stream.id, offset, headers, value)
+        salt = salt_of(key, offset)
+    return Body(offset, from_datetime(row["broker_time"]), row["key"], headers, value), salt
 
 
 class Report(NamedTuple):
-    """What a check of one topic partition came to. ``retired``: records that are gone by retention."""
+    """What a check of one topic partition came to. ``retired``: records that are gone by retention; ``erased``: whose
+    content has ended with its key.
+    """
 
     label: str
     segments: int
     records: int
     retired: int
+    erased: int
     findings: list[Finding]
 
 
-async def verify(connection: Connection, stream: Stream, trusted: Trusted, directory: Place | None) -> Report:
+async def verify(
+    connection: Connection, stream: Stream, trusted: Trusted, directory: Place | None, vault: Vault | None = None
+) -> Report:
     """Everything that can be said of a topic partition: its seals, its records, and the directory's checkpoints."""
     queries = load_queries()
     gone = [tuple(row) for row in await connection.fetch(queries["dropped"], stream.id)]
     kept = {} if directory is None else await asyncio.to_thread(_kept, directory, stream.label)
     checker: Checker | None = None
     found: list[Finding] = []
-    number = records = retired = 0
+    number = records = retired = erased = 0
     while row := await connection.fetchrow(queries["seal"], stream.id, number):
         segment = segment_of(dict(row))
         if checker is None:
@@ -312,9 +345,25 @@ async def verify(connection: Connection, stream: Stream, trusted: Trusted, direc
             found += [Finding(segment.number, extra["offset"], "inserted") for extra in early]
         number = segment.number
         found += checker.segment(segment)
-        held = [body async for body in bodies(connection, stream.id, segment.first_offset, segment.next_offset)]
-        records += len(held)
-        for finding in check_bodies(segment, held):
+        held, lost, salts = [], set(), {}
+        async for record in rows(connection, stream.id, segment.first_offset, segment.next_offset):
+            records += 1
+            body, salt = cleared(record, stream, vault)
+            if body is not None:
+                held.append(body)
+                if salt is not None:
+                    salts[body.offset] = salt
+                continue
+            offset = record["offset"]
+            lost.add(offset)
+            name = name_of(record["key"], stream.topic, stream.partition, offset)
+            if vault is not None and vault.was_erased(name, record["generation"]):
+                erased += 1
+            else:
+                found.append(Finding(number, offset, "unreadable: the vault lacks its key, and no erasure names it"))
+        for finding in check_bodies(with_salts(segment, salts), held):
+            if finding.kind == "deleted" and finding.offset in lost:
+                continue
             if finding.kind == "deleted" and any(first <= (finding.offset or 0) <= last for first, last in gone):
                 retired += 1
             else:
@@ -328,7 +377,18 @@ async def verify(connection: Connection, stream: Stream, trusted: Trusted, direc
     found += [
         Finding(missing, None, "sealed, as the directory says, but not in the archive") for missing in sorted(kept)
     ]
-    return Report(stream.label, number, records, retired, found)
+    return Report(stream.label, number, records, retired, erased, found)
+
+
+def with_salts(segment: Segment, salts: Mapping[int, bytes]) -> Segment:
+    """The segment with the salts that come from keys in their places."""
+    if not salts:
+        return segment
+    parts = split(segment.salts, SALT)
+    for offset, salt in salts.items():
+        if 0 <= offset - segment.first_offset < len(parts):
+            parts[offset - segment.first_offset] = salt
+    return segment._replace(salts=b"".join(parts))
 
 
 def strangers(known: Sequence[Stream], directory: Place | None) -> list[str]:
@@ -352,7 +412,9 @@ def segment_of(row: Mapping[str, Any]) -> Segment:
     return Segment(consistency=consistency, **{name: row[name] for name in plain})
 
 
-async def export(connection: Connection, stream: Stream, write: Callable[[str], object]) -> int:
+async def export(
+    connection: Connection, stream: Stream, write: Callable[[str], object], vault: Vault | None = None
+) -> int:
     """The lines that ``verifier.py`` reads, of one topic partition; how many segments."""
     queries, number, origin = load_queries(), 0, None
     while row := await connection.fetchrow(queries["seal"], stream.id, number):
@@ -361,16 +423,37 @@ async def export(connection: Connection, stream: Stream, write: Callable[[str], 
             write(json.dumps({"origin": origin}) + "\n")
         segment = segment_of(dict(row))
         number = segment.number
-        seal = {**segment._asdict(), "segment": number, "leaves": segment.leaves.hex(), "salts": segment.salts.hex()}
-        del seal["number"]
-        write(json.dumps({**seal, "consistency": [part.hex() for part in segment.consistency]}) + "\n")
-        async for body in bodies(connection, stream.id, segment.first_offset, segment.next_offset):
+        lines, salts = [], {}
+        async for record in rows(connection, stream.id, segment.first_offset, segment.next_offset):
+            body, salt = cleared(record, stream, vault)
+            if body is None:
+                lines.append(
+                    {"offset": record["offset"], "broker_at": from_datetime(record["broker_time"]), "erased": True}
+                )
+                continue
+            if salt is not None:
+                salts[body.offset] = salt
             raw = {name: _hex(getattr(body, name)) for name in ("key", "headers", "value")}
-            write(json.dumps({"offset": body.offset, "broker_at": body.broker_at, **raw}) + "\n")
+            lines.append({"offset": body.offset, "broker_at": body.broker_at, **raw})
+        write(json.dumps(seal_line(with_salts(segment, salts))) + "\n")
+        for line in lines:
+            write(json.dumps(line) + "\n")
     if origin is None:
         raise UsageError(f"nothing of {stream.label} is sealed yet: deskline archive seal")
     write(json.dumps({"segments": number}) + "\n")
     return number
+
+
+def seal_line(segment: Segment) -> dict[str, Any]:
+    """A seal as ``verifier.segment_of`` reads it."""
+    seal = {
+        **segment._asdict(),
+        "segment": segment.number,
+        "leaves": segment.leaves.hex(),
+        "salts": segment.salts.hex(),
+    }
+    del seal["number"]
+    return {**seal, "consistency": [part.hex() for part in segment.consistency]}
 
 
 def _hex(raw: bytes | None) -> str | None:

@@ -21,6 +21,8 @@ class ArchiveSettings(BaseSettings):
     """Private keys (PEM) that sign checkpoints, several with `:` between them; else all of `home/keys/*.pem`."""
     checkpoints: str = ""
     """Where checkpoints are kept beside the database: a directory or the URL of an object store; else `home/checkpoints`."""
+    vault: Path | None = None
+    """The file whose keys veil what persons wrote; else `home/vault`. Without both, content stands in the clear and nobody can be erased."""
     segment_records: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     """A segment ends with so many records."""
     seal_interval_s: Annotated[float, Field(gt=0)] = 3600.0
@@ -31,6 +33,10 @@ class ArchiveSettings(BaseSettings):
         if self.key:
             return [Path(name) for name in self.key.split(os.pathsep) if name]
         return sorted((self.home / "keys").glob("*.pem")) if self.home is not None else []
+
+    @property
+    def vault_file(self) -> Path | None:
+        return self.vault or (self.home / "vault" if self.home is not None else None)
 
     @property
     def checkpoint_place(self) -> str:

@@ -16,9 +16,11 @@ import asyncpg
 from deskline.clock import DAY, to_datetime
 from deskline.errors import FatalError, TransientError, UsageError
 from deskline_archive.policy import day_of, kept_at, pack_headers, spans
+from deskline_archive.veil import Vault, name_of, veil
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from deskline.postgres import Connection
     from deskline.records import Record
@@ -37,6 +39,9 @@ _COLUMNS: Final = (
     "event_time",
     "retimed",
     "validity",
+    "customer_id",
+    "agent_id",
+    "generation",
 )
 # Of one call of ensure_days(), which refuses more; far above what one unit needs.
 _DAYS_AT_ONCE: Final = 400
@@ -58,12 +63,20 @@ class Day(NamedTuple):
     droppable_from: datetime
     due: bool
     """Older than the retention that was asked for."""
+    why: str | None
+    """Due, and must stay nevertheless."""
 
 
 class Store:
-    def __init__(self, prefix: str) -> None:
+    """``vault``: a file whose keys veil what persons wrote; None: everything is stored in the clear."""
+
+    def __init__(self, prefix: str, vault: Path | None = None) -> None:
         self._prefix = prefix
         self._queries = load_queries()
+        self._file = vault
+        self._vault: Vault | None = None
+        self._erased_upto = -1
+        self._generations: dict[bytes, int] = {}
         self._streams: dict[tuple[str, int], int] = {}
         self._days: set[int] | None = None
 
@@ -86,11 +99,13 @@ class Store:
         """Write the records. Raises ``TransientError`` where a day was dropped under us, ``FatalError`` where a record
         is already there.
         """
+        if self._file is not None:
+            await self._keys(connection, self._file)
         streams = await self._numbers(connection, records)
         await self.ensure_days(connection, {day_of(at) for at in {record.broker_at for record in records}})
         try:
             await connection.copy_records_to_table(
-                "raw_records", columns=_COLUMNS, records=_rows(streams, records, descriptions)
+                "raw_records", columns=_COLUMNS, records=self._rows(streams, records, descriptions)
             )
         except asyncpg.CheckViolationError as error:
             raise TransientError("a day's partition is gone: it is made again with the next attempt") from error
@@ -134,34 +149,69 @@ class Store:
         except asyncpg.LockNotAvailableError as error:
             raise UsageError(f"the archive is busy writing; try {day} again") from error
 
+    async def _keys(self, connection: Connection, file: Path) -> None:
+        """The vault as it is now. An erasure takes its lock before it ends a key, so what this transaction reads of
+        ``erased`` holds until its commit: no record is veiled under a key that is about to end.
+        """
+        loaded, upto = await connection.fetchrow(self._queries["key_state"])  # type: ignore[misc]
+        if self._vault is None or upto != self._erased_upto:
+            self._vault = Vault.load(file)
+            self._generations = {
+                row["name"]: row["generation"] for row in await connection.fetch(self._queries["generations"])
+            }
+            self._erased_upto = upto
+        if not loaded:
+            await load_keyring(connection, self._vault)
 
-def _rows(
-    streams: dict[tuple[str, int], int], records: Sequence[Record], descriptions: Sequence[Description]
-) -> Iterator[tuple[Any, ...]]:
-    """The columns of each record, in the order of ``_COLUMNS``."""
-    last_at = None
-    moment = None
-    for record, description in zip(records, descriptions, strict=True):
-        topic, partition, offset, broker_at, key, value, headers = record
-        kind, subject, shop, event_at, retimed, validity = description
-        if broker_at != last_at:
-            # Records of one produced batch share the broker's millisecond.
-            moment = to_datetime(kept_at(broker_at))
-            last_at = broker_at
-        yield (
-            streams[topic, partition],
-            offset,
-            moment,
-            key,
-            pack_headers(headers),
-            value,
-            kind,
-            subject,
-            shop,
-            None if event_at is None else to_datetime(kept_at(event_at)),
-            retimed,
-            validity,
-        )
+    def _rows(
+        self, streams: dict[tuple[str, int], int], records: Sequence[Record], descriptions: Sequence[Description]
+    ) -> Iterator[tuple[Any, ...]]:
+        """The columns of each record, in the order of ``_COLUMNS``."""
+        last_at = None
+        moment = None
+        vault, generations = self._vault, self._generations
+        for record, description in zip(records, descriptions, strict=True):
+            topic, partition, offset, broker_at, key, value, headers = record
+            kind, subject, shop, event_at, retimed, validity, customer, agent, clear = description
+            if broker_at != last_at:
+                # Records of one produced batch share the broker's millisecond.
+                moment = to_datetime(kept_at(broker_at))
+                last_at = broker_at
+            stream = streams[topic, partition]
+            packed = pack_headers(headers)
+            generation = None
+            if vault is not None and not clear:
+                name = name_of(key, self._prefix + topic, partition, offset)
+                generation = vault.generation(name, generations.get(name, 0))
+                secret = vault.key(name, generation)
+                if secret is None:
+                    raise FatalError(
+                        "the vault lacks a key that was never erased: it is not that of this database. Nothing is stored "
+                        "under a key that nobody has; give DESKLINE_ARCHIVE_VAULT its newest copy"
+                    )
+                packed, value = veil(secret, stream, offset, packed, value)
+            yield (
+                stream,
+                offset,
+                moment,
+                key,
+                packed,
+                value,
+                kind,
+                subject,
+                shop,
+                None if event_at is None else to_datetime(kept_at(event_at)),
+                retimed,
+                validity,
+                customer,
+                agent,
+                generation,
+            )
+
+
+async def load_keyring(connection: Connection, vault: Vault) -> None:
+    """Give the database the keys for its views; it forgets them with a crash."""
+    await connection.execute(load_queries()["load_keyring"], list(vault.nodes), list(vault.nodes.values()))
 
 
 def _date(day: int) -> date:

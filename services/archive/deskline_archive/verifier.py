@@ -368,8 +368,13 @@ def body_of(line: Mapping[str, Any]) -> Body:
     return Body(line["offset"], line["broker_at"], *raw)
 
 
-def check_export(lines: Iterable[str], trusted: Mapping[tuple[str, bytes], Ed25519PublicKey]) -> list[Finding]:
-    """An export: the origin, then each seal followed by its records, then the number of seals.
+def check_export(
+    lines: Iterable[str],
+    trusted: Mapping[tuple[str, bytes], Ed25519PublicKey],
+    erased: list[int] | None = None,
+) -> list[Finding]:
+    """An export: the origin, then each seal followed by its records, then the number of seals. ``erased`` takes the offsets
+    of records that were erased with their salts: their leaves stand in the tree, what they said nobody can check.
 
     Raises ``ValueError`` or ``KeyError`` where it is none.
     """
@@ -378,15 +383,23 @@ def check_export(lines: Iterable[str], trusted: Mapping[tuple[str, bytes], Ed255
     found: list[Finding] = []
     segment: Segment | None = None
     bodies: list[Body] = []
+    gone: set[int] = set()
     last = None
     for text in read:
         line = json.loads(text)
         if "offset" in line:
-            bodies.append(body_of(line))
+            if line.get("erased"):
+                gone.add(line["offset"])
+                if erased is not None:
+                    erased.append(line["offset"])
+            else:
+                bodies.append(body_of(line))
             continue
         if segment is not None:
-            found += check_bodies(segment, bodies)
-        bodies = []
+            found += [
+                each for each in check_bodies(segment, bodies) if each.kind != "deleted" or each.offset not in gone
+            ]
+        bodies, gone = [], set()
         if "segments" in line:
             last = line["segments"]
             break
@@ -398,6 +411,16 @@ def check_export(lines: Iterable[str], trusted: Mapping[tuple[str, bytes], Ed255
     return found
 
 
+def _ranges(offsets: Sequence[int]) -> str:
+    parts: list[list[int]] = []
+    for offset in sorted(offsets):
+        if parts and offset == parts[-1][1] + 1:
+            parts[-1][1] = offset
+        else:
+            parts.append([offset, offset])
+    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in parts)
+
+
 def main(arguments: Sequence[str]) -> int:
     if len(arguments) < 2:
         sys.stderr.write(f"{__doc__}\n")
@@ -406,12 +429,14 @@ def main(arguments: Sequence[str]) -> int:
     bad = 0
     for name in arguments[1:]:
         with Path(name).open(encoding="utf-8") as lines:
-            found = check_export(lines, trusted)
+            erased: list[int] = []
+            found = check_export(lines, trusted, erased)
         bad += len(found)
         for segment, offset, kind in found:
             sys.stdout.write(f"{name}: segment {segment}, offset {'-' if offset is None else offset}: {kind}\n")
         if not found:
-            sys.stdout.write(f"{name}: every proof holds\n")
+            told = f" ({len(erased)} records were erased: offsets {_ranges(erased)})" if erased else ""
+            sys.stdout.write(f"{name}: every proof holds{told}\n")
     return 1 if bad else 0
 
 

@@ -1,0 +1,164 @@
+"""Legal holds, restrictions and erasures: what people order, kept as records of the archive itself.
+
+An erasure has three steps, each safe to repeat: the order (from then on the person is *restricted*: masked in search and
+transcripts); the end of the keys in the database, which refuses what is younger than the floor or under a hold and makes
+later records of the same conversation take a new key; and the puncture of the vault. Copies that hold text (the cold store,
+the word index) are made anew without it. What a crash left is done with the next run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from deskline.clock import now_us, to_datetime
+from deskline.errors import UsageError
+from deskline_archive.store import load_keyring, load_queries
+from deskline_archive.veil import Vault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import date, datetime
+    from pathlib import Path
+
+    from deskline.postgres import Connection
+
+LOG: Final = "archive-log"
+"""The archive's own stream, beside those of the topics: orders, erasures, holds, exports."""
+
+
+class Hold(NamedTuple):
+    """``value``: the conversation, customer or shop; of a period the days instead."""
+
+    kind: str
+    value: str | None
+    first_day: date | None
+    last_day: date | None
+
+
+class Erasure(NamedTuple):
+    """What became of one person's conversations. ``waiting``: (conversation, why it must stay)."""
+
+    customer_id: str
+    conversations: int
+    records: int
+    waiting: list[tuple[str, str]]
+    days: set[date]
+    streams: set[int]
+
+
+async def log_action(connection: Connection, prefix: str, kind: str, subject: str, told: dict[str, Any]) -> None:
+    """One more record of the archive's own stream, in the caller's transaction."""
+    queries = load_queries()
+    await connection.execute(queries["log_lock"])
+    topic = prefix + LOG
+    await connection.execute(queries["add_streams"], [topic], [0])
+    stream = await connection.fetchval(queries["log_stream"], topic)
+    now = to_datetime(now_us())
+    value = json.dumps(told, ensure_ascii=False, sort_keys=True, default=str).encode()
+    await connection.execute(queries["ensure_days"], now.date(), now.date())
+    await connection.execute(queries["add_log"], stream, now, subject.encode(), value, kind)
+
+
+async def hold(connection: Connection, prefix: str, what: Hold, *, who: str, why: str, until: datetime | None) -> int:
+    """Lay a hold; its number."""
+    async with connection.transaction():
+        number = int(await connection.fetchval(load_queries()["add_hold"], *what, who, why, until))
+        told = {**what._asdict(), "hold": number, "who": who, "why": why, "until": until}
+        await log_action(connection, prefix, "archive.hold", str(number), told)
+    return number
+
+
+async def lift(connection: Connection, prefix: str, number: int, *, who: str, why: str) -> None:
+    async with connection.transaction():
+        if await connection.fetchval(load_queries()["lift_hold"], number, who, why) is None:
+            raise UsageError(f"there is no hold {number} in force; deskline archive hold list")
+        await log_action(connection, prefix, "archive.hold", str(number), {"lifted": number, "who": who, "why": why})
+
+
+async def order(connection: Connection, prefix: str, customer: str, *, who: str, why: str) -> None:
+    """Restrict a person from now on, to be erased when the floor is over. Once is enough."""
+    async with connection.transaction():
+        if await connection.fetchval(load_queries()["restrict"], customer, who, why) is not None:
+            told = {"state": "ordered", "customer_id": customer, "who": who, "why": why}
+            await log_action(connection, prefix, "archive.erasure", customer, told)
+
+
+async def erase_due(
+    connection: Connection, prefix: str, file: Path, customers: Sequence[str] | None = None
+) -> list[Erasure]:
+    """End the keys of everything that was ordered to be erased and may be; of these customers, or of all."""
+    queries = load_queries()
+    ordered = [row["customer_id"] for row in await connection.fetch(queries["restricted"])]
+    done = [await _erase(connection, prefix, customer) for customer in (ordered if customers is None else customers)]
+    await puncture(connection, file)
+    return done
+
+
+async def _erase(connection: Connection, prefix: str, customer: str) -> Erasure:
+    queries = load_queries()
+    waiting: list[tuple[str, str]] = []
+    names: list[bytes] = []
+    generations: list[int] = []
+    counts: dict[tuple[bytes, int], int] = {}
+    for row in await connection.fetch(queries["conversations_of"], customer):
+        conversation = row["subject"]
+        veils = await connection.fetch(queries["veils_of"], conversation)
+        if not veils:
+            continue
+        why = await connection.fetchval(queries["not_erasable"], conversation)
+        clear = sum(veil["records"] for veil in veils if veil["generation"] is None and not veil["plain_ids"])
+        if why is None and clear:
+            why = f"{clear} records were stored in the clear, before there was a vault: they go with their days"
+        if why is not None:
+            waiting.append((conversation, why))
+            continue
+        for veil in veils:
+            if veil["generation"] is not None:
+                names.append(conversation.encode())
+                generations.append(veil["generation"])
+                counts[names[-1], veil["generation"]] = veil["records"]
+    if not names:
+        return Erasure(customer, 0, 0, waiting, set(), set())
+    touched = await connection.fetch(queries["touched"], [name.decode() for name in names])
+    async with connection.transaction():
+        ended = [tuple(row) for row in await connection.fetch(queries["end_keys"], customer, names, generations)]
+        records = sum(counts[one] for one in ended)
+        told = {
+            "state": "erased",
+            "customer_id": customer,
+            "conversations": len({name for name, _ in ended}),
+            "records": records,
+            "exports": [json.loads(row["detail"]) for row in await connection.fetch(queries["exports_since"])],
+        }
+        await log_action(connection, prefix, "archive.erasure", customer, told)
+    return Erasure(
+        customer,
+        len({name for name, _ in ended}),
+        records,
+        waiting,
+        {row["day"] for row in touched},
+        {row["stream"] for row in touched},
+    )
+
+
+async def puncture(connection: Connection, file: Path) -> None:
+    """The vault and the database's copy of it without the keys that have ended."""
+    with _alone(file):
+        vault = Vault.load(file)
+        ended = [(row["name"], row["generation"]) for row in await connection.fetch(load_queries()["erased"])]
+        left = [one for one in ended if not vault.was_erased(*one)]
+        if not left:
+            return
+        vault = vault.punctured(left)
+        vault.save(file)
+    await load_keyring(connection, vault)
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    with file.with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,174 @@
+"""Content under a key for each person's conversation, so that an erasure is the end of a key and nothing else.
+
+**Keys.** A key belongs to a *name*: the record's Kafka key (a conversation belongs to one person, an agent's id to one
+agent), or the record's own position where it has none. All keys come from one secret by a tree of hashes (Goldreich,
+Goldwasser, Micali): the hexadecimal digits of ``SHA-256(generation ‖ name)`` lead from the root to a leaf, sixteen steps
+of ``SHA-256(secret ‖ digit)``. To erase a name the vault is *punctured*: the secrets on its path are thrown away and the
+siblings beside the path kept. Everything else can still be derived, this leaf by nobody. So nothing has to be written for a
+new conversation, and the vault is one small file: at most 240 secrets for each erased name.
+
+**Cipher.** XOR with ``SHA-512(key ‖ stream ‖ offset ‖ block)``: PostgreSQL can do that without extensions, so that the view
+``archive.records`` shows the bytes. Each record has its own stream of pads; what was changed the seals find.
+
+**Where the secret is.** In a file outside the database (`DESKLINE_ARCHIVE_VAULT`), and, for the view, in an UNLOGGED table:
+that is in no WAL and no base backup. A restored backup therefore holds noise until the vault is given to it, and of what was
+erased for ever. Pure but for ``Vault.load`` and ``save``.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from deskline.errors import UsageError
+from deskline_archive.settings import ArchiveSettings
+
+DEPTH: Final = 16
+"""Digits of a path: 64 bits. Two of ten million names share a leaf with a chance of 3e-6."""
+_DIGITS: Final = "0123456789abcdef"
+_SALT: Final = 16
+_HEADERS: Final = 0x4000_0000
+"""The first block of the headers' pads; the value's begin at 0, and 5 MiB are 81 920 blocks."""
+_BLOCKS: Final = [number.to_bytes(4, "big") for number in range(512)]
+_SHA512: Final = hashlib.sha512
+# Keys of conversations that are talking now; a key costs sixteen hashes.
+_KNOWN: Final = 50_000
+
+
+class Veiled(NamedTuple):
+    """How a record is stored. ``generation`` is None where its content is in the clear."""
+
+    generation: int | None
+    headers: bytes | None
+    value: bytes | None
+
+
+class Vault:
+    """Secrets by path prefix: one that was never punctured holds the root alone (prefix ``""``). ``erased``: the paths whose
+    keys have ended, so that a missing key is told from a wrong vault, by a restored database too.
+    """
+
+    def __init__(self, nodes: dict[str, bytes], erased: frozenset[str] = frozenset()) -> None:
+        self.nodes = nodes
+        self.erased = erased
+        self._key = lru_cache(maxsize=_KNOWN)(self._derived)
+
+    @classmethod
+    def new(cls) -> "Vault":
+        return cls({"": secrets.token_bytes(32)})
+
+    @classmethod
+    def load(cls, path: Path) -> "Vault":
+        try:
+            found = json.loads(path.read_text(encoding="ascii"))
+            nodes = {prefix: bytes.fromhex(secret) for prefix, secret in found["nodes"].items()}
+            return cls(nodes, frozenset(found["erased"]))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f"{path} is no vault of the archive ({type(error).__name__}). Without it the archived texts cannot be read: "
+                "take the newest copy"
+            ) from error
+
+    def save(self, path: Path) -> None:
+        """Whole, and over the one that was there: an older copy would give back what was erased."""
+        half = path.with_suffix(".half")
+        handle = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            nodes = {prefix: secret.hex() for prefix, secret in self.nodes.items()}
+            json.dump({"nodes": nodes, "erased": sorted(self.erased)}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        half.replace(path)
+
+    def key(self, name: bytes, generation: int = 0) -> bytes | None:
+        """The key of a name; None where it was erased."""
+        return self._key(name, generation)
+
+    def was_erased(self, name: bytes, generation: int) -> bool:
+        return path_of(name, generation) in self.erased
+
+    def generation(self, name: bytes, least: int = 0) -> int:
+        """The one under which a new record of this name is veiled."""
+        if self.erased:
+            while path_of(name, least) in self.erased:
+                least += 1
+        return least
+
+    def _derived(self, name: bytes, generation: int) -> bytes | None:
+        path = path_of(name, generation)
+        secret = self.nodes.get("")
+        at = 0
+        while secret is None:
+            at += 1
+            if at > DEPTH:
+                return None
+            secret = self.nodes.get(path[:at])
+        for digit in path[at:]:
+            secret = hashlib.sha256(secret + digit.encode()).digest()
+        return secret
+
+    def punctured(self, names: Iterable[tuple[bytes, int]]) -> "Vault":
+        """The vault without the keys of these (name, generation)."""
+        nodes, erased = dict(self.nodes), set(self.erased)
+        for name, generation in names:
+            path = path_of(name, generation)
+            held = next((path[:at] for at in range(DEPTH + 1) if path[:at] in nodes), None)
+            erased.add(path)
+            if held is None:
+                continue
+            secret = nodes.pop(held)
+            for at in range(len(held), DEPTH):
+                for digit in _DIGITS:
+                    if digit != path[at]:
+                        nodes[path[:at] + digit] = hashlib.sha256(secret + digit.encode()).digest()
+                secret = hashlib.sha256(secret + path[at].encode()).digest()
+        return Vault(nodes, frozenset(erased))
+
+
+def vault_of(settings: ArchiveSettings) -> Vault | None:
+    """The vault that a command or a job works with; None where there is none."""
+    file = settings.vault_file
+    return Vault.load(file) if file is not None and (settings.vault is not None or file.exists()) else None
+
+
+def path_of(name: bytes, generation: int) -> str:
+    return hashlib.sha256(generation.to_bytes(2, "big") + name).hexdigest()[:DEPTH]
+
+
+def name_of(key: bytes | None, topic: str, partition: int, offset: int) -> bytes:
+    """Whose key veils a record. ``topic`` with the deployment's prefix."""
+    return key if key is not None else f"{topic}/{partition}/{offset}".encode()
+
+
+def xored(data: bytes, key: bytes, stream: int, offset: int, first: int = 0) -> bytes:
+    """``data`` with its pads: veils what is clear, and clears what is veiled."""
+    size = len(data)
+    if not size:
+        return data
+    before = key + stream.to_bytes(4, "big") + offset.to_bytes(8, "big")
+    count = (size + 63) // 64
+    if first == 0 and count <= len(_BLOCKS):
+        pads = b"".join([_SHA512(before + block).digest() for block in _BLOCKS[:count]])
+    else:
+        pads = b"".join([_SHA512(before + (first + at).to_bytes(4, "big")).digest() for at in range(count)])
+    mixed = int.from_bytes(data, "little") ^ int.from_bytes(pads[:size], "little")
+    return mixed.to_bytes(size, "little")
+
+
+def veil(
+    key: bytes, stream: int, offset: int, headers: bytes | None, value: bytes | None
+) -> tuple[bytes | None, bytes | None]:
+    """Headers and value, veiled or cleared."""
+    return (
+        None if headers is None else xored(headers, key, stream, offset, _HEADERS),
+        None if value is None else xored(value, key, stream, offset),
+    )
+
+
+def salt_of(key: bytes, offset: int) -> bytes:
+    """The salt of a veiled record's leaf: it goes with the key, and so does every way to guess at the body."""
+    return hashlib.sha256(key + b"salt" + offset.to_bytes(8, "big")).digest()[:_SALT]
