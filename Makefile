@@ -77,6 +77,7 @@ lint: $(VENV)/.dev ## ruff, mypy strict, import contracts, generated documents
 	@$(BIN)/python -m deskline.events.schemas --check
 	@$(BIN)/deskline config schema --check docs/config
 	@$(BIN)/mypy -p deploy
+	@$(BIN)/mypy -p examples.gateway
 	@$(BIN)/python -m deploy.monitoring --check
 
 check-alerts: $(VENV)/.dev ## Rules, their tests and Alertmanager's routing, by promtool and amtool (Debian: prometheus, prometheus-alertmanager)
