@@ -72,6 +72,7 @@ async def test_what_is_mined_and_accepted_is_answered_by_the_running_service(des
         )
         await eventually(lambda: desk.has_told(REPLIES, len(asked) + 2), "decided", PATIENCE_S)
     told = {out.value["subject"]: out for out in await desk.told(REPLIES) if out.value["subject"] in {"new", "other"}}
+    assert told["other"].value["type"] == "handover.requested.v1", "silent rather than beside the question"
     assert told["new"].value["type"] == "reply.issued.v1"
     assert told["new"].data["entry_id"] == entry
     assert told["new"].data["text"] == "在订单页点“开发票”即可，联系人139******78"

@@ -10,11 +10,13 @@ from pydantic import ValidationError
 
 from deskline.config.knowledge_document import Entry, Knowledge, merged
 from deskline.config.rules_document import RulesDocument, inherited
+from deskline_autoreply.knowledge.background import SMALL as SMALL_BASE
+from deskline_autoreply.knowledge.background import background
 from deskline_autoreply.knowledge.calibration import NEVER, Judged, threshold
 from deskline_autoreply.knowledge.index import FAINT, HOPELESS, Context, KnowledgeIndex
 from deskline_autoreply.knowledge.lexicon import Lexicon
 from deskline_autoreply.knowledge.ranking import shipped
-from deskline_autoreply.knowledge.vectors import Encoder
+from deskline_autoreply.knowledge.vectors import Encoder, encoder
 from deskline_autoreply.knowledge.words import words_of
 
 
@@ -281,3 +283,36 @@ def test_a_shop_that_inherits_overrides_by_id_and_by_phrasing() -> None:
     ]
     assert result.suggestions
     assert inherited(RulesDocument(knowledge=default), RulesDocument(knowledge=own)).knowledge == result
+
+
+SMALL = ["怎么开发票", "可以开发票吗", "发票在哪里开"]
+ORDINARY = [
+    "排队吗", "附近有停车场么", "怎么退货", "你们几点下班", "怎么开店", "可以便宜点吗", "在哪里可以充电", "可以明天送吗", "怎么联系你们",
+    "能不能快一点", "where is my order", "how do i pay", "可以开空调吗", "在哪里上车",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("entries", [1, 2, 5])
+def test_a_small_base_is_silent_about_everything_else_and_answers_its_own(entries):
+    others = [
+        Entry(entry_id=f"e{n}", phrasings=(f"型号{n}的{word}是多少",), answer="-")
+        for n, word in enumerate("长宽高重"[: entries - 1])
+    ]
+    index = KnowledgeIndex(
+        Knowledge(entries=(Entry(entry_id="invoice", phrasings=tuple(SMALL), answer="订单页。"), *others))
+    )
+    for text in ORDINARY:
+        assert index.answer(text, NOW).sure is None, text
+    for text in ("请问怎么开发票", "能给我开发票吗", "开发票", *SMALL):
+        sure = index.answer(text, NOW).sure
+        assert sure is not None, text
+        assert sure.entry_id == "invoice"
+    for text in ORDINARY:
+        assert {one.entry_id for one in index.search(text, NOW)} <= {entry.entry_id for entry in index.document.entries}
+
+
+def test_nothing_stands_behind_a_base_that_has_runners_up_of_its_own():
+    assert background([("怎么开发票",)] * (SMALL_BASE + 1), encoder()) == []
+    assert background([], encoder()) == []
+    # What a base answers itself is not held against it.
+    assert ("怎么开发票",) not in background([("请问怎么开发票",)], encoder())

@@ -15,6 +15,7 @@ import numpy as np
 from deskline.config.knowledge_document import Knowledge, instant_us, merged
 from deskline.folding import deep_text
 from deskline_autoreply.knowledge.answers import ALONE, NEAR, NOTHING, Answer, Candidate, Context
+from deskline_autoreply.knowledge.background import background
 from deskline_autoreply.knowledge.calibration import Judged, Threshold, stricter, threshold
 from deskline_autoreply.knowledge.items import Items
 from deskline_autoreply.knowledge.ranking import Case, Model, Ranked, shipped
@@ -38,6 +39,8 @@ _REMEMBERED: Final = 10_000
 # What is longer is no question: later characters would only cost time.
 _MOST_CHARACTERS: Final = 400
 SUGGESTED: Final = 3
+# At most so sure of what comes behind a question of the background.
+_BEHIND: Final = 0.5
 # An entry of which another one's phrasing is so probably a question: people cannot tell the two apart either.
 _RIVAL: Final = 0.3
 SHIPPED: Final = "the questions that ship"
@@ -63,9 +66,10 @@ class KnowledgeIndex:
         ends = {instant_us(entry.valid_until, end=True) for entry in self._entries if entry.valid_until is not None}
         self._turns = sorted(begins | ends)
         self._near = lru_cache(_REMEMBERED)(self._look)
-        self._retriever = (
-            Retriever([entry.phrasings for entry in self._entries], self._encoder) if self._entries else None
-        )
+        phrasings: list[tuple[str, ...]] = [entry.phrasings for entry in self._entries]
+        # Entries from here on are nobody's: a question that comes nearest to one of them has no answer here.
+        behind = background(phrasings, self._encoder)
+        self._retriever = Retriever([*phrasings, *behind], self._encoder) if phrasings else None
         self.model, calibration = shipped()
         self.calibrated_on = SHIPPED
         judged = [Judged(*row) for row in calibration]
@@ -126,9 +130,13 @@ class KnowledgeIndex:
             return ()
         ranked = self.model.rank(near)
         places = {int(entry): place for place, entry in enumerate(near.entries)}
+        pairs = zip(ranked.entries, _confidences(ranked), strict=True)
+        if int(ranked.entries[0]) >= len(self._entries):
+            # The confidence is the background's: it says how surely the question is about something else.
+            pairs = zip(ranked.entries, (min(float(share), _BEHIND) for share in ranked.shares), strict=True)
+        own = [(int(entry), confidence) for entry, confidence in pairs if entry < len(self._entries)]
         return tuple(
-            self._candidate(int(entry), confidence, near.features[places[int(entry)]])
-            for entry, confidence in zip(ranked.entries[:most], _confidences(ranked), strict=False)
+            self._candidate(entry, confidence, near.features[places[entry]]) for entry, confidence in own[:most]
         )
 
     def _look(self, text: str, turn: int, least: float) -> tuple[Candidate, ...]:
@@ -139,7 +147,10 @@ class KnowledgeIndex:
     def _valid(self, near: Near, at: int) -> Near:
         if not self._turns:
             return near
-        kept = [place for place, entry in enumerate(near.entries) if self._entries[int(entry)].is_valid(at)]
+        own = len(self._entries)
+        kept = [
+            place for place, entry in enumerate(near.entries) if entry >= own or self._entries[int(entry)].is_valid(at)
+        ]
         return Near(near.entries[kept], near.features[kept])
 
     def _candidate(self, number: int, confidence: float, features: NDArray[np.float64] | None = None) -> Candidate:
