@@ -61,7 +61,7 @@ status: $(VENV)/.run ## Say in one screen how the stack is
 	@$(BIN)/deskline status $(ARGS)
 
 test: $(VENV)/.dev ## All tests but the fault plan: units, then real Kafka and PostgreSQL (ARGS='-k name')
-	@$(BIN)/python -m pytest -m "not faults" -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -m "not faults" -n 2 --dist loadgroup --histories 10000 $(ARGS)
 
 test-unit: $(VENV)/.dev ## Only what needs neither Kafka nor PostgreSQL: seconds
 	@$(BIN)/python -m pytest tests/unit -n 2 $(ARGS)

@@ -37,6 +37,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--oracle-cases", type=int, default=100_000, help="Questions to the calendars' second-by-second oracle."
     )
+    parser.addoption(
+        "--histories", type=int, default=2_000, help="Random histories that the router's engine is driven through."
+    )
 
 
 _FOLDER = pytest.StashKey[Path]()

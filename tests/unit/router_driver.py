@@ -216,13 +216,14 @@ class Driver:
         return self.unit([event])
 
     def received(self, message: str, subject: str = "c1", time: float | None = None, **customer: Any) -> list[Emission]:
+        customer_id = customer.pop("customer", "k1")
         extra = {name: customer.pop(name) for name in ("channel", "entry_point", "language") if name in customer}
         data = new(
             MessageReceived,
             shop_id=SHOP,
             message_id=message,
             text="您好",
-            customer=new(Customer, customer_id="k1", **customer),
+            customer=new(Customer, customer_id=customer_id, **customer),
             **({"channel": "web"} | extra),
         )
         return self._give(self.event(CONVERSATIONS, "message.received", subject, data, time=time))

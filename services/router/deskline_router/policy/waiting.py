@@ -71,7 +71,7 @@ def steps_without_share(world: World, request: Request, rule: RoutingRule) -> li
     """The steps of its new rule that it does not take part in, because others have had their share of it already.
 
     A step with the share ``s`` gains ``s`` of a request with each that follows the rule, and pays one for each that it takes: so
-    of any number of requests in a row at most that part, and one more, comes by it.
+    never more than that part of all has come by it.
     """
     skipped = []
     for index, step in enumerate(rule.steps):
@@ -79,7 +79,7 @@ def steps_without_share(world: World, request: Request, rule: RoutingRule) -> li
             continue
         name = f"{rule.rule_id}/{index}"
         state = world.shop_state(request.shop_id)
-        credit = min(state.credits.get(name, 0) + round(step.share * _WHOLE), _WHOLE)
+        credit = state.credits.get(name, 0) + round(step.share * _WHOLE)
         if credit < _WHOLE:
             skipped.append(index)
         else:
