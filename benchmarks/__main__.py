@@ -17,6 +17,7 @@ PARTS = (
     "rules",
     "autoreply",
     "router",
+    "routing-engine",
     "sla",
     "archive",
     "archive-seal",
@@ -66,6 +67,11 @@ def main(
     if services:
         print(f"services draining {messages:,} messages, one instance each, every effect exactly once")
         _run(drain.services(figures, services, messages))
+    if "routing-engine" in wanted:
+        print("routing-engine: decisions of the router's pure core, on one core")
+        from benchmarks import engine
+
+        engine.measure(figures)
     if "archive-seal" in wanted:
         print("archive-seal: leaves and trees, on one core")
         from benchmarks import seal
