@@ -52,6 +52,7 @@ OWN: Final = {
     "config": Mounted("deskline.config.cli:app", "Check, apply, show and roll back the shops' configuration."),
     "deadletters": Mounted("deskline.deadletters_cli:app", "List, show and replay dead letters."),
     "scenario": Mounted("deskline.config.scenario_cli:app", "Switch sets of rules that ship on and off for a shop."),
+    "explain": Mounted("deskline.story.cli:app", "Tell the story of a conversation, from all services, as sentences."),
     "report": Mounted("deskline.report.cli:app", "How a shop did: responses, SLA, satisfaction, agents; from the log."),
     "shadow": Mounted("deskline.shadow.cli:app", "Report on rules and policies that a shop tries in shadow."),
     "tail": Mounted("deskline.tail:app", "Follow the events of the topics."),
@@ -66,6 +67,7 @@ OWN: Final = {
 # Commands of a service that are its tools alone.
 _TOOLS: Final = {
     "faq": "Find frequent questions that nothing answers, and make an entry of one.",
+    "policy": "Say in sentences who gets which conversation.",
     "rules": "Try rules on a text or on recorded traffic; report what each achieved.",
 }
 

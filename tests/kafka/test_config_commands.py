@@ -11,6 +11,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer
+from typer.testing import CliRunner
+
+from deskline_router.policy_cli import app as policy_app
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "config"
 
@@ -54,6 +57,9 @@ async def test_the_life_of_a_configuration(topics, tmp_path):
     first = json.loads(await run(settings, "apply", SAMPLES, "--json", "--comment", "开业", "--by", "li"))
     assert first["versions"] == {"_default": 1, "support": 1, "wardrobe": 1}
     assert await run(settings, "apply", SAMPLES) == "nothing to change\n"
+    dsn = settings.postgres_dsn.get_secret_value()
+    policy = await asyncio.to_thread(CliRunner().invoke, policy_app, ["explain", "wardrobe", "--postgres-dsn", dsn])
+    assert "Rule vip" in policy.stdout, policy.exception
 
     folder = limits(tmp_path, 4)
     changed = await run(settings, "diff", folder)

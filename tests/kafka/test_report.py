@@ -88,3 +88,25 @@ async def test_days_outside_the_period_are_not_looked_at(archive):
     assert f"records_{DAY:%Y%m%d}" in plan
     assert f"records_{DAY - timedelta(20):%Y%m%d}" not in plan
     assert isinstance(DAY, date)
+
+
+async def test_the_story_of_a_conversation_is_told_from_the_archive(archive):
+    import asyncio
+
+    from deskline.story.cli import app as explain
+
+    where = ["--postgres-dsn", archive, "--topic-prefix", "p-", "--since", rfc3339(NOON - 86_400 * SECOND)]
+    told = await asyncio.to_thread(CliRunner().invoke, explain, ["c-1", *where])
+    assert told.exit_code == 0, told.exception
+    lines = [line.partition("  ")[2] for line in told.stdout.splitlines()]
+    assert [line.split(":")[0] for line in lines] == [
+        "The customer k wrote by web.",
+        "autoreply handed over",
+        "The agent anna wrote.",
+        "The conversation was closed, resolved.",
+        "The customer gave 5 of 5.",
+    ]
+    assert "1 records are not valid" in told.stderr
+    assert "在吗" not in told.stdout
+    nobody = await asyncio.to_thread(CliRunner().invoke, explain, ["c-2", *where])
+    assert (nobody.exit_code, nobody.stdout) == (1, "")
