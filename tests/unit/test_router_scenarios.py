@@ -1,12 +1,9 @@
-"""Rows of the routing scenarios by their letters, one test or table each; those of A to E that are about who is chosen
-stand in ``test_router_matching``.
+"""Rows of the routing scenarios by their letters: ``ROWS`` says of each where it is tested, or why it is not.
 
-Left out, since the contract gives deskline no such thing: limits of a batch (A07) and of a department or everybody (D06 to
-D15, apart from what they say of the agent's own), exclusion by age or label (C06, C08), a limit of the time in the queue
-(C10, C12), sliding windows and wrap-up (D19, D23), bots and departments (E05), the inbox's own automation (F09, F13),
-offline messages (H15), the three-minute rate (H19). G and H13 are about clocks. Judged otherwise: a capacity of 0 takes
-nothing, it is not "no limit" (D08, D16).
+G and H13 are about clocks (``test_sla_scenarios``).
 """
+
+import importlib
 
 import pytest
 from tests.unit.router_driver import Driver, agent, at, told
@@ -224,3 +221,151 @@ def test_skill_ties_are_broken_by_load_and_not_by_proficiency():
     order = [a.split()[1] for n in range(3) for a in assigned(driver.asked("m1", f"c{n + 1}", skills=("tax",)))]
     assert order == ["expert", "able", "expert"]
     assert driver.world.agents["expert"].status is Status.ONLINE
+
+
+# --- wrap-up ------------------------------------------------------------------------------------------------------------
+
+
+def test_d23_what_an_agent_wraps_up_takes_his_place_in_every_shop():
+    """Calls to two queues that share two members: the first two are taken, the third finds nobody until one has wrapped up."""
+    driver = Driver([agent("m1", capacity=1, wrap_up_s=30), agent("m2", capacity=1, wrap_up_s=30)], ANYBODY)
+    driver.online("m1", "m2")
+    for n in (1, 2):
+        assert assigned(driver.asked("m1", f"c{n}")) == [f"c{n} m{n}"]
+        driver.t += 1
+        driver.closed(f"c{n}")
+    assert assigned(driver.asked("m1", "c3")) == []
+    driver.t = 31  # m1 was free at 1
+    assert assigned(driver.unit()) == ["c3 m1"]
+
+
+# --- the rows -----------------------------------------------------------------------------------------------------------
+
+MATCHING, REQUESTS, ENGINE = "test_router_matching", "test_router_requests", "test_router_engine"
+HERE, HISTORIES, SERVICE = "test_router_scenarios", "test_router_histories", "tests.kafka.test_router_service"
+NO_SUCH_THING = "the contract gives deskline no such thing"
+
+ROWS = {
+    "A01": (MATCHING, "test_a01_an_agent_online_gets_the_waiting_conversation_once"),
+    "A03": (HERE, "test_a03_of_a_closed_and_an_open_conversation_only_the_open_one_is_assigned"),
+    "A05": (HERE, "test_a05_what_the_bot_answers_stays_with_the_bot"),
+    "A07": f"no limit of a run: {NO_SUCH_THING}; capacities and the night's shares bound what one agent gets (H11)",
+    "A09": (MATCHING, "test_a09_a11_a13_nobody_but_an_agent_who_is_online_receives"),
+    "A11": (MATCHING, "test_a09_a11_a13_nobody_but_an_agent_who_is_online_receives"),
+    "A13": (MATCHING, "test_a09_a11_a13_nobody_but_an_agent_who_is_online_receives"),
+    "A15": (MATCHING, "test_a15_an_agent_no_longer_configured_receives_nothing"),
+    "A17": (MATCHING, "test_a17_when_all_are_paused_nobody_is_offered_anything"),
+    "A19": (MATCHING, "test_a19_an_agent_outside_the_required_proficiency_is_never_offered"),
+    "A21": (HERE, "test_a21_when_everybody_goes_the_next_request_waits_without_an_error"),
+    "B01": (MATCHING, "test_b01_the_least_loaded_relative_to_capacity_is_chosen"),
+    "B03": (MATCHING, "test_b03_b07_among_equals_the_longest_without_a_new_one_then_the_smaller_id"),
+    "B05": (MATCHING, "test_b05_nobody_eligible_is_no_error"),
+    "B07": (MATCHING, "test_b03_b07_among_equals_the_longest_without_a_new_one_then_the_smaller_id"),
+    "B09": (HERE, "test_b09_the_rotation_goes_on_without_him_who_is_no_longer_there"),
+    "C02": (MATCHING, "test_h05_c02_higher_priority_first_then_the_longer_wait"),
+    "C04": (HERE, "test_c04_who_comes_back_to_an_old_conversation_waits_since_he_came_back"),
+    "C06": f"exclusion by age: {NO_SUCH_THING}; nothing waits too long to be served",
+    "C08": f"exclusion by age and label: {NO_SUCH_THING}",
+    "C10": f"a limit of the time in the queue: {NO_SUCH_THING}; a request stays queued after its last step (contract §4)",
+    "C12": f"a limit of the time in the queue: {NO_SUCH_THING}",
+    "D01": (HERE, "test_d_an_agent_takes_one_more_as_long_as_his_own_limit_allows"),
+    "D03": (HERE, "test_d_an_agent_takes_one_more_as_long_as_his_own_limit_allows"),
+    "D04": (HERE, "test_d_an_agent_takes_one_more_as_long_as_his_own_limit_allows"),
+    "D05": (MATCHING, "test_d04_d05_d07_a_raised_capacity_takes_those_who_wait_without_a_new_message"),
+    "D06": (MATCHING, "test_one_agent_serves_two_shops_with_one_load"),
+    "D07": (MATCHING, "test_d04_d05_d07_a_raised_capacity_takes_those_who_wait_without_a_new_message"),
+    "D08": (HERE, "test_d_an_agent_takes_one_more_as_long_as_his_own_limit_allows"),  # judged: 0 takes nothing
+    "D09": f"a limit of a department: {NO_SUCH_THING}; a channel's limit is tested in its place",
+    "D10": f"a limit of everybody: {NO_SUCH_THING}",
+    "D11": f"a limit of everybody: {NO_SUCH_THING}",
+    "D12": f"a limit of everybody: {NO_SUCH_THING}",
+    "D13": f"a limit of everybody: {NO_SUCH_THING}",
+    "D14": f"a limit of everybody: {NO_SUCH_THING}",
+    "D15": f"a limit of a department: {NO_SUCH_THING}",
+    "D16": (HERE, "test_d_an_agent_takes_one_more_as_long_as_his_own_limit_allows"),
+    "D17": (MATCHING, "test_d17_h07_a_batch_of_arrivals_never_goes_over_the_limit"),
+    "D19": f"a limit of assignments in a window: {NO_SUCH_THING}; recent work decides among equals",
+    "D21": (SERVICE, "test_several_instances_share_agents_and_shops_and_every_rule_of_routing_holds"),
+    "D23": (HERE, "test_d23_what_an_agent_wraps_up_takes_his_place_in_every_shop"),
+    "E01": (MATCHING, "test_e01_e03_the_own_agent_is_preferred_by_the_step_that_asks_for_him"),
+    "E03": (HERE, "test_e03_without_a_step_that_asks_for_him_the_own_agent_has_no_precedence"),
+    "E05": f"bots of departments: {NO_SUCH_THING}",
+    "F01": (HERE, "test_f01_h21_who_does_not_take_it_in_time_loses_it_to_another_and_is_paused"),
+    "F03": (HERE, "test_f03_a_timer_that_fires_for_what_is_no_longer_so_does_nothing"),
+    "F05": (HERE, "test_f05_what_was_missed_says_so_and_the_next_attempt_has_its_own_name"),
+    "F07": "a record whose handling raises goes to the dead letters (tests.kafka.test_engine)",
+    "F09": f"rules that answer each other: {NO_SUCH_THING}; a transfer's loop ends with the one who transferred, chosen last",
+    "F11": (HERE, "test_f11_the_first_rule_that_matches_decides"),
+    "F13": f"rules over changes of assignee: {NO_SUCH_THING}",
+    "H01": (HERE, "test_h01_the_waits_of_steps_add_up_across_an_offer_that_was_missed"),
+    "H03": (HERE, "test_h03_a_transfer_to_somebody_who_is_not_of_the_shop_goes_on_to_the_policy_at_once"),
+    "H05": (ENGINE, "test_the_order_of_service_is_the_shops"),
+    "H07": (MATCHING, "test_d17_h07_a_batch_of_arrivals_never_goes_over_the_limit"),
+    "H09": (
+        HERE,
+        "test_h09_after_the_grace_each_open_conversation_finds_its_way_and_waits_visibly_where_nobody_is",
+    ),
+    "H11": (ENGINE, "test_the_night_is_shared_out_over_those_whose_shift_has_begun_oldest_first"),
+    "H13": "it is about clocks, see test_sla_scenarios",
+    "H15": f"offline messages: {NO_SUCH_THING}; what comes outside hours waits in the queue (H11)",
+    "H17": (MATCHING, "test_h17_away_keeps_what_is_held_and_gets_nothing_new"),
+    "H19": "the platform's three-minute rate: deskline report (test_reports)",
+    "H21": (HERE, "test_f01_h21_who_does_not_take_it_in_time_loses_it_to_another_and_is_paused"),
+    # what none of the suites has
+    "skill ties": (HERE, "test_skill_ties_are_broken_by_load_and_not_by_proficiency"),
+    "tier fallback": (HERE, "test_trainees_never_get_what_a_rule_keeps_for_seniors_however_long_it_waits"),
+    "trainee share": (ENGINE, "test_of_newcomers_at_most_the_share_comes_by_the_trainees_step"),
+    "own agent, bounded": (ENGINE, "test_the_wait_for_the_own_agent_is_a_part_of_the_sla_time_left"),
+    "late or duplicated event": (
+        HISTORIES,
+        "test_random_histories_keep_the_contract_and_agree_with_the_naive_reference",
+    ),
+    "two partitions of one customer": (ENGINE, "test_a_thinner_profile_in_another_conversation_lowers_nobody"),
+    "the same decisions again": ("test_router_properties", "test_several_instances_say_what_one_says_to_the_last_byte"),
+    "a status after its message": (
+        HERE,
+        "test_a_status_that_comes_after_the_message_it_should_have_affected_takes_back_the_offer_only",
+    ),
+    "a conversation of two shops": (HERE, "test_a_conversation_stays_with_the_shop_of_its_first_message"),
+    "complaint while queued": (HERE, "test_a_complaint_raises_what_is_queued_already_by_its_rule"),
+    "the words of an explanation": (
+        ENGINE,
+        "test_every_rejected_agent_has_his_first_failed_condition_with_its_numbers",
+    ),
+}
+
+
+def test_a_conversation_stays_with_the_shop_of_its_first_message():
+    driver = Driver([agent("anna")], ANYBODY).online("anna")
+    driver.asked("m1")
+    other = driver.event("conversations.v1", "complaint.opened", "c1", _complaint("shop-2"))
+    assert told(driver.unit([other])) == []
+    assert driver.request().shop_id == "shop-1"
+
+
+def _complaint(shop):
+    from deskline.events.models import ComplaintOpened
+    from deskline.events.wire import new
+
+    return new(ComplaintOpened, shop_id=shop, complaint_id="k")
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_has_its_test_or_its_reason(row):
+    where = ROWS[row]
+    if isinstance(where, str):
+        assert len(where.split()) > 3
+    else:
+        module, name = where
+        path = module if module.startswith("tests.") else f"tests.unit.{module}"
+        assert callable(getattr(importlib.import_module(path), name))
+
+
+def test_no_row_of_the_suites_is_missing():
+    given = {
+        "A": range(1, 22, 2), "B": range(1, 10, 2), "C": range(2, 13, 2), "D": (1, *range(3, 18), 19, 21, 23),
+        "E": range(1, 6, 2), "F": range(1, 14, 2), "H": range(1, 22, 2),
+    }  # fmt: skip
+    assert {f"{letter}{n:02}" for letter, numbers in given.items() for n in numbers} == {
+        row for row in ROWS if row[0].isupper()
+    }

@@ -25,7 +25,7 @@ NIGHT_SHOP: Final = "wardrobe-night"
 _SHORTEST_S: Final = 2.0
 _WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _SCALED: Final[Mapping[str, tuple[str, ...]]] = {
-    "routing": ("accept_s", "wait_s"),
+    "routing": ("accept_s", "wait_s", "hand_up_s", "calm_s", "gather_s"),
     "limits": ("reoffer_s", "transfer_wait_s", "offline_grace_s"),
     "sla": (
         "instant_reply",
