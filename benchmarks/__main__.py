@@ -25,6 +25,7 @@ PARTS = (
     "latency",
     "replay",
     "clocks",
+    "reevaluate",
     "profile",
 )
 
@@ -35,7 +36,7 @@ def main(
     messages: Annotated[int, typer.Option(help="Messages in the backlog.")] = 200_000,
     json: Annotated[Path | None, typer.Option(help="Append one JSON line per figure to this file.")] = None,
     seconds: Annotated[float, typer.Option(help="Length of each latency measurement.")] = 20.0,
-    clocks: Annotated[int, typer.Option(help="clocks: open at the same time.")] = 1_000_000,
+    clocks: Annotated[int, typer.Option(help="clocks, reevaluate: open at the same time.")] = 1_000_000,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -92,6 +93,11 @@ def main(
         from benchmarks import clocks as open_clocks
 
         _run(open_clocks.measure(figures, clocks))
+    if "reevaluate" in wanted:
+        print("a new policy for every open clock")
+        from benchmarks import reevaluate
+
+        _run(reevaluate.measure(figures, clocks))
     if "profile" in wanted:
         print("where a record's time goes, by stage; watched, and so a little slower than above")
         _run(drain.profile(figures, services or drain.ORDER, messages))

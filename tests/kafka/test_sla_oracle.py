@@ -1,6 +1,6 @@
 """Random runs of sla, and an oracle that shares no code with it agrees on every word and every time.
 
-``DESKLINE_ORACLE_RUNS`` and ``DESKLINE_ORACLE_PROCESSES`` say how many (2 and 1 when not given; ``python -m tests.oracle`` makes fifty), ``DESKLINE_SEED``
+``DESKLINE_ORACLE_RUNS`` and ``DESKLINE_ORACLE_PROCESSES`` say how many (1 each when not given; ``python -m tests.oracle`` makes fifty), ``DESKLINE_SEED``
 which. A seed is printed with every run.
 """
 
@@ -32,7 +32,7 @@ def agrees(verdict, counts, seed):
     )
 
 
-@pytest.mark.parametrize("seed", seeds("DESKLINE_ORACLE_RUNS", "2"))
+@pytest.mark.parametrize("seed", seeds("DESKLINE_ORACLE_RUNS", "1"))
 async def test_the_oracle_agrees_with_units_of_any_size_kills_and_pauses(seed, settings):
     verdict, counts = await in_process.run(seed, CONVERSATIONS, settings)
     agrees(verdict, counts, seed)
