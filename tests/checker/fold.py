@@ -298,7 +298,7 @@ class Fold:
         if not target:
             return None
         calendar = None
-        if metric not in _ALWAYS and calendars is not None:
+        if _in_hours(metric, sla) and calendars is not None:
             calendar = calendars.body["calendars"][document.get("calendar") or calendars.body["default"]]
         pausing = metric in document.get("pause_on_hold", _PAUSED)
         return Terms(float(target), calendar, pausing)
@@ -359,13 +359,15 @@ class Fold:
         """Versions applied with ``reevaluate`` while the clock is open and not breached give it new terms."""
         policies = self._configuration.reevaluations(clock.shop_id, "sla", clock.started_at, until)
         calendars = self._configuration.reevaluations(clock.shop_id, "calendars", clock.started_at, until)
-        if clock.metric in _ALWAYS:
-            calendars = []
         for instant in sorted({version.in_force_at for version in policies + calendars}):
             if self._exceeds(clock, instant):
                 return
             sla = next((version for version in policies if version.in_force_at == instant), clock.sla)
             calendar = next((version for version in calendars if version.in_force_at == instant), clock.calendars)
+            if not _in_hours(clock.metric, sla):
+                calendar = clock.calendars
+            if (sla, calendar) == (clock.sla, clock.calendars):
+                continue
             terms = self._terms(clock.metric, clock.started_at, clock.priority, sla, calendar)
             if terms is None:
                 continue
@@ -380,6 +382,12 @@ class Fold:
         """Breached by then: the counted time is above the target."""
         holds = self._holds_until(clock, instant)
         return counted(clock.terms.calendar, clock.started_at, instant, holds) > clock.terms.target
+
+
+def _in_hours(metric: str, sla: Version | None) -> bool:
+    if metric == "complaint_closure" and sla is not None and sla.body.get("complaints_count") == "open_hours":
+        return True
+    return metric not in _ALWAYS
 
 
 def _matches(when: dict[str, Any], tier: str, channel: str | None, priority: int) -> bool:

@@ -111,6 +111,8 @@ def policies(chance: random.Random) -> dict[str, Any]:
         made["warnings"] = sorted(chance.sample((0.25, 0.5, 0.8, 0.9), chance.randint(0, 3)))
     if chance.random() < 0.3:
         made["calendar"] = "night"
+    if chance.random() < 0.3:
+        made["complaints_count"] = "open_hours"
     return made
 
 

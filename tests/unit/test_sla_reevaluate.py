@@ -247,3 +247,13 @@ def test_actions_are_those_of_the_version_taken():
     install(config, 100, agents(150, warnings=[], on_breach=["remind"]))
     service = run(config, waiting(), END)
     assert service.words[-1].data.actions == ("remind",)
+
+
+def test_complaints_may_come_to_count_the_shops_hours():
+    log = Log()
+    log.gateway("complaint.opened", 0, complaint_id="k1")
+    config = book({"warnings": []})
+    install(config, 3600, {"complaints_count": "open_hours", "warnings": []})
+    day = 86_400
+    due = 3 * day + 9 * 3600  # 48 of the 13 h a day from 10:00
+    assert said(run(config, log, END)) == [("retargeted", due, 172_800), ("breached", due, 172_800)]

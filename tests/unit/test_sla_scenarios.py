@@ -265,6 +265,54 @@ def test_an_answer_until_counted_time_runs_on_is_in_time(answer: float, expected
     assert said(words) == [(expected, "agent_response")]
 
 
+@pytest.mark.parametrize("own_time", [60, 61, 200])
+def test_an_agents_answer_before_the_hand_overs_own_time_meets_its_clock(own_time: float):
+    # The customer waits since 0; the agent wrote at 60, the hand-over is of 60 or later and read last.
+    log = Log()
+    log.customer(0, "m1")
+    log.wrote(60, "anna")
+    log.handover(own_time, "m1", since=0)
+    met = next(word for word in told(log) if word.data.metric == "agent_response")
+    assert (met.type, met.data.met_at, met.data.elapsed_s) == ("sla.met.v1", rfc3339(at(60)), 60)
+
+
+def test_transfers_back_and_forth_have_a_clock_each_and_the_one_who_passed_it_on_last_stops_none():
+    log = Log()
+    log.customer(0, "m1")
+    log.handover(0.1, "m1", since=0)
+    log.queued(0.2, "q1", since=0)
+    log.assigned(1, "q1", "a1", "anna")
+    log.wrote(10, "anna")
+    for number, (when, giver, taker) in enumerate(
+        [(60, "anna", "bo"), (120, "bo", "anna"), (180, "anna", "bo")], start=2
+    ):
+        log.gateway("transfer.requested", when, by_agent_id=giver)
+        log.released(when + 0.1, f"q{number - 1}", "transferred", assignment=f"a{number - 1}")
+        log.queued(when + 0.1, f"q{number}", since=when, cause="transfer")
+        log.wrote(when + 5, giver)  # he has passed it on: no answer to the transfer
+        log.assigned(when + 10, f"q{number}", f"a{number}", taker)
+        log.wrote(when + 30, taker)
+    transfers = [word for word in told(log) if word.data.metric == "transfer_response"]
+    assert [(word.type, word.data.elapsed_s, word.data.agent_id) for word in transfers] == [
+        ("sla.met.v1", 30, "bo"),
+        ("sla.met.v1", 30, "anna"),
+        ("sla.met.v1", 30, "bo"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("close_at", "expected"), [(179.999_999, "cancelled"), (180, "cancelled"), (180.000_001, "breached")]
+)
+def test_a_close_cancels_what_is_not_past_its_target(close_at: float, expected: str):
+    log = Log()
+    log.customer(0, "m1")
+    log.handover(0.1, "m1", since=0)
+    log.closed(close_at)
+    word = next(word for word in told(log) if word.data.metric == "agent_response")
+    assert word.type == f"sla.{expected}.v1"
+    assert word.data.due_at == rfc3339(at(180))
+
+
 def test_a_complaint_counts_wall_time():
     # D9: 48 h from 10:00 are over at 10:00 two days later, nights included.
     log = Log()
@@ -272,6 +320,18 @@ def test_a_complaint_counts_wall_time():
     (breach,) = told(log)
     assert breach.data.due_at == rfc3339(at(48 * H))
     assert breach.data.calendar_id is None
+
+
+def test_a_complaint_counts_the_shops_hours_where_the_shop_wants_it_and_each_complaint_has_its_own_clock():
+    # D9: 48 h of 13 open hours a day from 10:00 are over at 19:00 on the fourth day.
+    log = Log()
+    log.gateway("complaint.opened", 0, complaint_id="k1")
+    log.gateway("complaint.opened", H, complaint_id="k2")
+    log.gateway("complaint.closed", 2 * H, complaint_id="k2")
+    met, breach = told(log, sla={"complaints_count": "open_hours", "warnings": []})
+    assert (met.data.elapsed_s, met.data.calendar_id) == (H, "shop")
+    assert breach.data.due_at == rfc3339(at((3 * 24 + 9) * H))
+    assert breach.data.calendar_id == "shop"
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from deskline_sla.model import (
     Terms,
     Word,
 )
-from deskline_sla.policy.targets import ALWAYS_COUNTED, actions_on_breach, actions_on_warning, choose
+from deskline_sla.policy.targets import actions_on_breach, actions_on_warning, choose, counts_hours
 
 # Tier and channel come from outside and may be anything: beyond this the memory starts anew. A shop has tens.
 _REMEMBERED: Final = 10_000
@@ -49,8 +49,11 @@ class ConfiguredTerms:
 
     def find(self, shop: str, metric: Metric, case: Case, at: int, broker_at: int) -> Terms | None:
         sla = self.book.at(shop, "sla", at, broker_at)
-        calendars = None if metric in ALWAYS_COUNTED else self.book.calendars(shop, at, broker_at)
-        return self._find(sla, calendars, metric, case)
+        policies = self._policies(sla)
+        if policies is None:
+            return None
+        calendars = self.book.calendars(shop, at, broker_at) if counts_hours(policies, metric) else None
+        return self._find(sla, policies, calendars, metric, case)
 
     def reevaluated(self, clock: Clock, at: int) -> Retarget | None:
         """Policies and calendars are taken one by one: a version that was not applied for open clocks stays away from them."""
@@ -58,25 +61,31 @@ class ConfiguredTerms:
         sla_at, hours_at = clock.sla_at, clock.hours_at
         if self.book.reevaluations(clock.shop, "sla", at - 1, at):
             sla_at = at
-        if metric not in ALWAYS_COUNTED and self.book.reevaluations(clock.shop, "calendars", at - 1, at):
+        sla = self.book.at(clock.shop, "sla", *_moment(clock, sla_at))
+        policies = self._policies(sla)
+        if policies is None:
+            return None
+        in_hours = counts_hours(policies, metric)
+        if in_hours and self.book.reevaluations(clock.shop, "calendars", at - 1, at):
             hours_at = at
         if at not in {sla_at, hours_at}:
             return None
-        sla = self.book.at(clock.shop, "sla", *_moment(clock, sla_at))
-        calendars = None
-        if metric not in ALWAYS_COUNTED:
-            calendars = self.book.calendars(clock.shop, *_moment(clock, hours_at))
-        terms = self._find(sla, calendars, metric, Case(clock.tier, clock.channel, clock.priority))
+        calendars = self.book.calendars(clock.shop, *_moment(clock, hours_at)) if in_hours else None
+        terms = self._find(sla, policies, calendars, metric, Case(clock.tier, clock.channel, clock.priority))
         return None if terms is None else Retarget(terms, sla_at, hours_at)
 
-    def _find(self, sla: Versioned, calendars: CalendarsDocument | None, metric: Metric, case: Case) -> Terms | None:
+    def _policies(self, sla: Versioned) -> SlaPolicies | None:
+        document = sla.document
+        assert isinstance(document, SlaDocument)
+        return document.candidate if self._candidate else document
+
+    def _find(
+        self, sla: Versioned, policies: SlaPolicies, calendars: CalendarsDocument | None, metric: Metric, case: Case
+    ) -> Terms | None:
         key = (metric, case, id(sla), id(calendars))
         known = self._terms.get(key)
         if known is None:
-            document = sla.document
-            assert isinstance(document, SlaDocument)
-            policies = document.candidate if self._candidate else document
-            terms = None if policies is None else self._choose(policies, calendars, metric, case, sla.version)
+            terms = self._choose(policies, calendars, metric, case, sla.version)
             if len(self._terms) >= _REMEMBERED:
                 self._terms.clear()
             known = self._terms[key] = (sla, calendars, terms)

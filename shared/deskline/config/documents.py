@@ -165,6 +165,8 @@ class SlaPolicies(Document):
     calendar: Name | None = None
     """Calendar of the shop-hours metrics; absent: the shop's default calendar."""
     pause_on_hold: tuple[Metric, ...] = ("next_response", "resolution")
+    complaints_count: Literal["wall_time", "open_hours"] = "wall_time"
+    """How ``complaint_closure`` counts: 48 h by the wall clock, or of the shop's hours."""
     warnings: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(max_length=8)] = (0.5, 0.8)
     """Parts of the target at which a warning is told."""
     on_warning: Annotated[tuple[WarningActions, ...], Field(max_length=8)] | None = None

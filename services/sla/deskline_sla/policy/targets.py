@@ -18,13 +18,19 @@ DEFAULTS: Final[dict[Metric, float]] = {
 }
 """Seconds; 0: no clock."""
 
-ALWAYS_COUNTED: Final = frozenset({Metric.INSTANT_REPLY, Metric.COMPLAINT_CLOSURE})
-"""These count wall time; the others the shop's hours."""
+_WALL_TIME: Final = frozenset({Metric.INSTANT_REPLY, Metric.COMPLAINT_CLOSURE})
 
 
 class Target(NamedTuple):
     seconds: float
     policy_id: str
+
+
+def counts_hours(document: SlaPolicies, metric: Metric) -> bool:
+    """Whether the metric counts the shop's hours; else it counts wall time."""
+    if metric is Metric.COMPLAINT_CLOSURE:
+        return document.complaints_count == "open_hours"
+    return metric not in _WALL_TIME
 
 
 def choose(document: SlaPolicies, metric: Metric, case: Case) -> Target | None:
