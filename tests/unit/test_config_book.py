@@ -12,7 +12,7 @@ from deskline.config.book import EVENT_TYPE, ConfigBook
 from deskline.config.documents import DOCUMENTS, Agent, AgentsDocument, Calendar, CalendarsDocument, Weekly
 from deskline.errors import TransientError
 from deskline.events import wire
-from deskline.events.models import ConfigApplied, SurgeEntered
+from deskline.events.models import ConfigApplied, SurgeEntered, SurgeLeft
 from deskline.records import Event, Record
 
 T = 1_800_000_000 * SECOND
@@ -176,6 +176,25 @@ def test_other_events_of_the_topic_are_ignored():
     assert book.wants(event) is None
     book.admit(event)
     assert book.shops() == set()
+
+
+def surge(entered, at, offset):
+    model = SurgeEntered if entered else SurgeLeft
+    data = wire.new(model, shop_id="a", cause="queue", reserve_agents=(), capacity_added=1)
+    kind = f"routing.surge_{'entered' if entered else 'left'}.v1"
+    return applied(1)._replace(
+        type=kind, data=data, subject="a", id=f"s{offset}", at=at, broker_at=at + 1, offset=offset
+    )
+
+
+def test_a_surge_counts_from_the_lead_after_its_record_to_the_lead_after_its_end():
+    book = ConfigBook(lead_s=5)
+    lead = 5_000_000
+    for event in (surge(True, T, 1), surge(False, T + 100, 2), surge(True, T, 1)):
+        book.admit(event)
+    begins, ends = T + 1 + lead, T + 101 + lead
+    assert [book.in_surge("a", t) for t in (begins - 1, begins, ends - 1, ends)] == [False, True, True, False]
+    assert not book.in_surge("b", begins)
 
 
 def agents(*entries):

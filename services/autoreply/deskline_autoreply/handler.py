@@ -285,6 +285,7 @@ class Autoreply:
             attachment_kinds=frozenset(attachment.kind for attachment in data.attachments or ()),
             order=bool(data.order_id),
             product=bool(data.product_id),
+            surge=self._versions.in_surge(shop, at),
             moment=self._versions.moment(shop, at, broker_at, rules.calendars) if rules.needs_moment else None,
         )
 

@@ -85,6 +85,9 @@ class Versions:
     def is_open(self, shop: str, at: int, broker_at: int) -> bool:
         return self._hours.of(self._config.calendars(shop, at, broker_at)).is_open(at)
 
+    def in_surge(self, shop: str, at: int) -> bool:
+        return self._config.in_surge(shop, at)
+
     def moment(self, shop: str, at: int, broker_at: int, names: frozenset[str]) -> Moment:
         """``names``: the calendars of which is asked whether they are open; one that the shop has not (any more) is closed."""
         document = self._config.calendars(shop, at, broker_at)

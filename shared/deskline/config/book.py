@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from deskline.records import Event
 
 EVENT_TYPE: Final = "config.applied.v1"
+_SURGES: Final = {"routing.surge_entered.v1": True, "routing.surge_left.v1": False}
 _NEVER_EARLIER: Final = 2**63
 """A broker timestamp later than any: with it a first version counts for all earlier times."""
 
@@ -113,6 +114,9 @@ class ConfigBook:
         self._changes: list[int] = []
         self._agent_changes: list[int] = []
         self._agents_cache: tuple[int, int, dict[str, Serving]] = (-1, -1, {})
+        self._surges: dict[str, list[tuple[int, int, bool]]] = {}
+        """By shop: (from when it counts, offset of its record, whether it begins a surge), in order."""
+        self._surge_ids: set[str] = set()
         self.refused: list[Refused] = []
         self.candidates: set[DocumentKind] = set()
         """Kinds of which some version has a candidate in shadow: of others, nobody need ask."""
@@ -148,10 +152,16 @@ class ConfigBook:
         return found if isinstance(found, RulesDocument) else None
 
     def admit(self, event: Event) -> None:
-        """Take a record of ``shops.v1`` in; events of other types have no effect.
+        """Take a record of ``shops.v1`` in: a version, or a surge of the router; events of other types have no effect.
 
         Raises ``TransientError`` where a body was not given first: going on without it would decide by the wrong rules.
         """
+        if event.type in _SURGES and event.id not in self._surge_ids:
+            self._surge_ids.add(event.id)
+            insort(
+                self._surges.setdefault(event.subject, []),
+                (max(event.at, event.broker_at + self._lead), event.offset, _SURGES[event.type]),
+            )
         if event.type != EVENT_TYPE:
             return
         data = event.data
@@ -281,6 +291,16 @@ class ConfigBook:
         if key not in self._hours:
             self._hours[key] = Hours(document.calendars[name])
         return self._hours[key]
+
+    def in_surge(self, shop_id: str, at: int) -> bool:
+        """Whether the router is in a surge for this shop, as everybody can know it: like a version, its beginning and its end
+        count from ``lead_s`` after their records' broker timestamp, so that all instances decide alike.
+        """
+        surges = self._surges.get(shop_id)
+        if not surges:
+            return False
+        index = bisect_right(surges, (at, _NEVER_EARLIER, True))
+        return index > 0 and surges[index - 1][2]
 
     def shops(self) -> frozenset[str]:
         """The shops that have a document of their own, ``_default`` among them."""

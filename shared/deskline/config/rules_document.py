@@ -139,6 +139,8 @@ class RuleCondition(Document):
     """At least one of these regular expressions (RE2, case aside) is found in the text, or in the folded text."""
     open: bool | None = None
     """True: only in shop hours; False: only outside them."""
+    surge: bool | None = None
+    """True: only while the router is in a surge for this shop; False: only while it is not."""
     during: Annotated[tuple[TimeWindow, ...], Field(min_length=1, max_length=64)] | None = None
     """Only in at least one of these windows."""
     not_during: Annotated[tuple[TimeWindow, ...], Field(min_length=1, max_length=64)] | None = None

@@ -82,6 +82,7 @@ def _asked(versions: Versions, rules: Compiled, message: MessageReceived, at: in
         attachment_kinds=frozenset(attachment.kind for attachment in attachments),
         order=bool(message.order_id),
         product=bool(message.product_id),
+        surge=versions.in_surge(message.shop_id, at),
         tier=message.customer.tier or "regular",
         channel=message.channel,
         entry_point=message.entry_point,

@@ -48,6 +48,8 @@ class Asked(NamedTuple):
     attachment_kinds: frozenset[str] = frozenset()
     order: bool = False
     product: bool = False
+    surge: bool = False
+    """The router is in a surge for the shop."""
     moment: Moment | None = None
     """None only where ``needs_moment`` is False."""
 
@@ -60,6 +62,7 @@ def bare(rule: AutoreplyRule) -> Bare:
     when = rule.when
     wanted: Iterable[tuple[str, str, object]] = (
         ("open", "is_open", when.open),
+        ("surge", "surge", when.surge),
         ("first_message", "first_message", when.first_message),
         ("attachment", "attachment", when.attachment),
         ("order", "order", when.order),
