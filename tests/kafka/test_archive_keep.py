@@ -20,7 +20,7 @@ from deskline.migrate import migrate
 from deskline.service import Runtime
 from deskline.settings import ServiceSettings
 from deskline.tasks import end_all
-from deskline_archive import verifier
+from deskline_archive import keeper, verifier
 from deskline_archive.app import build
 from deskline_archive.cli import app
 
@@ -207,3 +207,13 @@ async def test_what_cannot_be_kept_is_told_and_ingest_goes_on(settings, home, ev
         await send(settings, 25)
         await eventually(lambda: gauge(runtime, "keeping_failed", task="sealing") == 1, "it is shown", 30)
         await eventually(lambda: position(runtime) == 25, "all stored")
+
+
+async def test_the_service_tidies_in_a_process_of_its_own(settings, home, eventually, monkeypatch):
+    monkeypatch.setattr(keeper, "_HOURLY", 3)
+    monkeypatch.setenv("DESKLINE_BOOTSTRAP_SERVERS", settings.bootstrap_servers)
+    async with running(settings) as runtime:
+        await send(settings, 25)
+        file = home / "cold" / f"{settings.topic_prefix}{TOPIC}" / "0" / "0000000001.parquet"
+        await eventually(file.exists, "the segment is in the cold store", 90)
+        assert gauge(runtime, "keeping_failed", task="tidying") == 0

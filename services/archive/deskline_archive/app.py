@@ -5,6 +5,7 @@ from functools import partial
 from deskline.clock import DAY, now_us
 from deskline.events.deadletters import invalid_letter
 from deskline.service import Runtime
+from deskline_archive.access import Access
 from deskline_archive.handler import Archive
 from deskline_archive.home import prepare
 from deskline_archive.keeper import Keeper
@@ -21,4 +22,5 @@ def build(runtime: Runtime) -> Archive:
     archive = Archive(Store(prefix, own.vault_file), partial(invalid_letter, topic_prefix=prefix), metrics)
     metrics.days_ahead.set_function(lambda: archive.days_ahead(now_us() // DAY))
     runtime.background.append(Keeper(runtime, own, metrics, archive.prepared_until).run)
+    runtime.routes += Access(runtime.settings, own).routes()
     return archive

@@ -12,13 +12,14 @@ from deskline.postgres import connect
 from deskline.service import run
 from deskline.settings import ServiceSettings
 from deskline.targets import PostgresDsn, StateDir, settings_of
-from deskline_archive import legal_cli, proofs_cli
+from deskline_archive import find_cli, legal_cli, proofs_cli
 from deskline_archive.app import build
 from deskline_archive.store import Day, Store, load_queries
 
 app = typer.Typer(add_completion=False, no_args_is_help=False)
 proofs_cli.add_to(app)
 legal_cli.add_to(app)
+find_cli.add_to(app)
 
 
 @app.callback(invoke_without_command=True)

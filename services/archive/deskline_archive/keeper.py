@@ -7,6 +7,8 @@ go on. What fails is told, counted, and tried again with the next pass: the arch
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -15,8 +17,8 @@ from deskline.clock import DAY, SECOND, now_us
 from deskline.errors import FatalError, TransientError, UsageError
 from deskline.kafka import Publisher
 from deskline.postgres import TRANSIENT, connect
+from deskline.tasks import end_all
 from deskline_archive.handler import DAYS_AHEAD
-from deskline_archive.legal import erase_due
 from deskline_archive.places import place
 from deskline_archive.sealing import Sealer
 from deskline_archive.signing import read_key
@@ -37,7 +39,8 @@ log = structlog.get_logger(__name__)
 _EVERY_S: Final = 2.0
 # Days and the broker's log starts change slowly.
 _SLOWLY: Final = 15
-# What is due by the day: erasures whose floor is over.
+# Erasures whose floor is over, days that have ended, segments for the cold store.
+# For the first time a minute after the start, when everything has come up.
 _HOURLY: Final = 1800
 
 
@@ -52,19 +55,21 @@ class Keeper:
         self._metrics = metrics
         self._publisher = Publisher(runtime.settings, f"deskline-archive-seals-{runtime.settings.instance}")
         self._queries = load_queries()
+        self._tidying: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         turn = 0
         try:
             while True:
                 try:
-                    await self.turn(slowly=turn % _SLOWLY == 0, hourly=turn % _HOURLY == 0)
+                    await self.turn(slowly=turn % _SLOWLY == 0, hourly=turn % _HOURLY == _HOURLY // 60)
                     turn += 1
                 except TRANSIENT as error:
                     # The engine tells that the servers are away.
                     log.warning("keeping waits", kind=type(error).__name__)
                 await asyncio.sleep(_EVERY_S)
         finally:
+            await end_all([self._tidying] if self._tidying is not None else [])
             await self._publisher.stop()
 
     async def turn(self, *, slowly: bool, hourly: bool) -> None:
@@ -78,8 +83,11 @@ class Keeper:
                 self._prepared_until(today + store.days_ahead(today))
             await self._look_at_stopped(connection)
             await self._told("sealing", lambda: self._seal(connection))
-            if hourly:
-                await self._told("erasing", lambda: self._erase(connection))
+            if hourly and (self._own.vault_file or self._own.cold_place):
+                self._tidying = self._tidying or asyncio.create_task(self._told("tidying", self._tidy))
+            if self._tidying is not None and self._tidying.done():
+                done, self._tidying = self._tidying, None
+                done.result()
         finally:
             await connection.close()
         if slowly:
@@ -121,14 +129,26 @@ class Keeper:
             if self._own.checkpoint_place:
                 await sealer.write_directory(place(self._own.checkpoint_place))
 
-    async def _erase(self, connection: Connection) -> None:
-        file = self._own.vault_file
-        if file is None:
-            return
-        await connection.execute("SET statement_timeout = 0")
-        for done in await erase_due(connection, self._settings.topic_prefix, file):
-            if done.conversations:
-                log.info("erased", conversations=done.conversations, records=done.records)
+    async def _tidy(self) -> None:
+        """In a process of its own: it decodes whole days, and pyarrow is heavy."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "deskline", "archive", "tidy",
+            env=os.environ | {
+                "DESKLINE_POSTGRES_DSN": self._settings.postgres_dsn.get_secret_value(),
+                "DESKLINE_TOPIC_PREFIX": self._settings.topic_prefix,
+            },
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            out, _ = await process.communicate()
+        except asyncio.CancelledError:
+            process.kill()
+            await process.wait()
+            raise
+        if process.returncode:
+            raise FatalError(out.decode(errors="replace")[-500:].strip() or f"exit code {process.returncode}")
+        for line in out.decode(errors="replace").splitlines():
+            log.info("tidied", what=line)
 
     async def _look_at_stopped(self, connection: Connection) -> None:
         """A partition whose gap was explained meanwhile goes on."""

@@ -45,8 +45,6 @@ class Erasure(NamedTuple):
     conversations: int
     records: int
     waiting: list[tuple[str, str]]
-    days: set[date]
-    streams: set[int]
 
 
 async def log_action(connection: Connection, prefix: str, kind: str, subject: str, told: dict[str, Any]) -> None:
@@ -121,7 +119,7 @@ async def _erase(connection: Connection, prefix: str, customer: str) -> Erasure:
                 generations.append(veil["generation"])
                 counts[names[-1], veil["generation"]] = veil["records"]
     if not names:
-        return Erasure(customer, 0, 0, waiting, set(), set())
+        return Erasure(customer, 0, 0, waiting)
     touched = await connection.fetch(queries["touched"], [name.decode() for name in names])
     async with connection.transaction():
         ended = [tuple(row) for row in await connection.fetch(queries["end_keys"], customer, names, generations)]
@@ -134,21 +132,17 @@ async def _erase(connection: Connection, prefix: str, customer: str) -> Erasure:
             "exports": [json.loads(row["detail"]) for row in await connection.fetch(queries["exports_since"])],
         }
         await log_action(connection, prefix, "archive.erasure", customer, told)
-    return Erasure(
-        customer,
-        len({name for name, _ in ended}),
-        records,
-        waiting,
-        {row["day"] for row in touched},
-        {row["stream"] for row in touched},
-    )
+        places = [row["day"] for row in touched], [row["stream"] for row in touched]
+        await connection.execute(queries["add_erased_days"], *places)
+    return Erasure(customer, len({name for name, _ in ended}), records, waiting)
 
 
-async def puncture(connection: Connection, file: Path) -> None:
+async def puncture(connection: Connection, file: Path, more: Sequence[tuple[bytes, int]] = ()) -> None:
     """The vault and the database's copy of it without the keys that have ended."""
     with _alone(file):
         vault = Vault.load(file)
-        ended = [(row["name"], row["generation"]) for row in await connection.fetch(load_queries()["erased"])]
+        rows = await connection.fetch(load_queries()["erased"])
+        ended = [*more, *((row["name"], row["generation"]) for row in rows)]
         left = [one for one in ended if not vault.was_erased(*one)]
         if not left:
             return

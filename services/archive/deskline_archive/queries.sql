@@ -159,3 +159,65 @@ SELECT pg_advisory_xact_lock(hashtextextended('archive.log', 0));
 
 -- name: add_look
 INSERT INTO looks (who, role, action, detail) VALUES ($1, $2, $3, $4::jsonb);
+
+-- name: add_erased_days
+INSERT INTO erased_days (day, stream) SELECT * FROM unnest($1::date[], $2::integer[]);
+
+-- name: days_to_close
+SELECT day, generation FROM days_to_close ORDER BY day DESC;
+
+-- name: begin_words
+SELECT begin_words($1, $2);
+
+-- name: finish_words
+SELECT finish_words($1, $2);
+
+-- name: spoken
+-- What somebody wrote on a day, after a position, in order.
+SELECT stream, "offset", broker_time, key, value, generation, type, subject, shop_id, customer_id, agent_id FROM raw_records
+WHERE broker_time >= $1 AND broker_time < $2 AND validity = 'valid' AND type IN ('message.received.v1', 'message.sent.v1', 'reply.issued.v1')
+  AND (stream, "offset") > ($3, $4) ORDER BY stream, "offset" LIMIT $5;
+
+-- name: closed
+SELECT DISTINCT ON (day) day, generation FROM closed_days WHERE day BETWEEN $1 AND $2 ORDER BY day DESC, generation DESC;
+
+-- name: span
+SELECT (min(broker_time) AT TIME ZONE 'UTC')::date AS first FROM all_records;
+
+-- name: oldest_day
+SELECT min(day) AS first, max(day) AS last FROM days WHERE rows <> 0;
+
+-- name: restricted_among
+SELECT DISTINCT r.subject FROM all_records AS r JOIN restrictions AS x ON x.customer_id = r.customer_id WHERE r.subject = ANY($1::text[]);
+
+-- name: found
+-- One page of a span of time, newest first. NULL: no such condition.
+SELECT r.stream, s.topic, s.partition, r."offset", r.broker_time, r.key, r.value, r.generation, r.type, r.subject, r.shop_id, r.customer_id, r.agent_id
+FROM all_records AS r JOIN streams AS s ON s.id = r.stream
+WHERE r.broker_time >= $1 AND r.broker_time < $2 AND starts_with(s.topic, $3)
+  AND ($4::text[] IS NULL OR r.subject = ANY($4)) AND ($5::text IS NULL OR r.shop_id = $5) AND ($6::text IS NULL OR r.agent_id = $6)
+  AND ($7::text IS NULL OR r.type = $7) AND ($8::timestamptz IS NULL OR (r.broker_time, r.stream, r."offset") < ($8, $9, $10))
+ORDER BY r.broker_time DESC, r.stream DESC, r."offset" DESC LIMIT $11;
+
+-- name: conversation
+SELECT r.stream, s.topic, s.partition, r."offset", r.broker_time, r.key, r.value, r.generation, r.type, r.subject, r.shop_id, r.customer_id, r.agent_id
+FROM all_records AS r JOIN streams AS s ON s.id = r.stream
+WHERE r.subject = $2 AND starts_with(s.topic, $1) AND r.validity = 'valid' ORDER BY COALESCE(r.event_time, r.broker_time), r.broker_time, r."offset" LIMIT $3;
+
+-- name: to_copy
+-- Segments of these streams without a copy, or with one from before somebody was erased from their days.
+SELECT x.stream, x.number, c.at IS NOT NULL AS copied FROM seals AS x LEFT JOIN LATERAL (
+    SELECT max(at) AS at FROM copies WHERE (stream, number) = (x.stream, x.number)
+) AS c ON true
+WHERE x.stream = ANY($1::integer[]) AND (c.at IS NULL OR EXISTS (SELECT FROM erased_days AS e WHERE e.stream = x.stream AND e.at > c.at))
+ORDER BY x.stream, x.number;
+
+-- name: add_copy
+INSERT INTO copies (stream, number, name, sha256, bytes) VALUES ($1, $2, $3, $4, $5);
+
+-- name: gone_by_day
+SELECT FROM dropped WHERE stream = $1 AND first_offset < $3 AND last_offset >= $2 LIMIT 1;
+
+-- name: segment_rows
+SELECT "offset", broker_time, key, headers, value, generation, type, subject, shop_id, customer_id, agent_id FROM all_records
+WHERE stream = $1 AND "offset" >= $2 AND "offset" < $3 ORDER BY "offset";

@@ -296,7 +296,7 @@ async def rows(
         first = found[-1]["offset"] + 1
 
 
-def cleared(row: Mapping[str, Any], stream: Stream, vault: Vault | None) -> tuple[Body | None, bytes | None]:
+def cleared(row: Any, stream: Stream, vault: Vault | None) -> tuple[Body | None, bytes | None]:
     """The record as Kafka had it, and the salt that comes from its key: None where it was stored in the clear, and then
     the seal has it. (None, None): its key has ended, it was erased.
     """

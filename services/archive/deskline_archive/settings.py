@@ -23,6 +23,10 @@ class ArchiveSettings(BaseSettings):
     """Where checkpoints are kept beside the database: a directory or the URL of an object store; else `home/checkpoints`."""
     vault: Path | None = None
     """The file whose keys veil what persons wrote; else `home/vault`. Without both, content stands in the clear and nobody can be erased."""
+    tokens: Path | None = None
+    """The file of those who may search over HTTP; else `home/tokens`."""
+    cold: str = ""
+    """The cold store: a directory or the URL of an object store; else `home/cold`."""
     segment_records: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     """A segment ends with so many records."""
     seal_interval_s: Annotated[float, Field(gt=0)] = 3600.0
@@ -33,6 +37,14 @@ class ArchiveSettings(BaseSettings):
         if self.key:
             return [Path(name) for name in self.key.split(os.pathsep) if name]
         return sorted((self.home / "keys").glob("*.pem")) if self.home is not None else []
+
+    @property
+    def tokens_file(self) -> Path | None:
+        return self.tokens or (self.home / "tokens" if self.home is not None else None)
+
+    @property
+    def cold_place(self) -> str:
+        return self.cold or (str(self.home / "cold") if self.home is not None else "")
 
     @property
     def vault_file(self) -> Path | None:

@@ -1,0 +1,179 @@
+"""The cold store: each segment as one Parquet file (zstd) with its manifest, in a directory or an object store.
+
+A file has every record of its segment with what it decodes to, its leaf and its salt, so that it can be checked and searched
+without us: DuckDB reads it in place. Contents stand in the clear there, for the sake of both; so the erasure of a person
+makes the files that hold him anew, with his contents and salts gone and his leaves in place. The store must keep no older
+versions of a file. The manifest has the seal with its checkpoint and the SHA-256 of the file.
+
+pyarrow is imported here, and this module only by those who need it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from deskline.clock import from_datetime, rfc3339
+from deskline.errors import UsageError
+from deskline_archive import sealing
+from deskline_archive.find import ERASED, Finder, Hit, Looker, Page, Question
+from deskline_archive.places import Place, place
+from deskline_archive.store import load_queries
+from deskline_archive.veil import vault_of
+from deskline_archive.verifier import HASH, SALT, split
+from deskline_archive.words import folded, text_of
+
+if TYPE_CHECKING:
+    from deskline.postgres import Connection
+    from deskline_archive.settings import ArchiveSettings
+    from deskline_archive.veil import Vault
+
+SCHEMA: Final = pa.schema(
+    [
+        ("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()), ("broker_time", pa.timestamp("us", tz="UTC")),
+        ("key", pa.binary()), ("headers", pa.binary()), ("value", pa.binary()),
+        ("type", pa.string()), ("conversation", pa.string()), ("shop_id", pa.string()), ("customer_id", pa.string()),
+        ("agent_id", pa.string()), ("erased", pa.bool_()), ("leaf", pa.binary()), ("salt", pa.binary()),
+    ]
+)  # fmt: skip
+
+
+async def copy_segments(connection: Connection, own: ArchiveSettings, prefix: str) -> int:
+    """Every segment that is not yet there, or that somebody was erased from since; how many."""
+    store, vault, queries = place(own.cold_place), vault_of(own), load_queries()
+    count = 0
+    known = {stream.id: stream for stream in await sealing.streams(connection, prefix)}
+    for row in await connection.fetch(queries["to_copy"], list(known)):
+        stream = known[row["stream"]]
+        seal = await connection.fetchrow(queries["seal"], stream.id, row["number"] - 1)
+        assert seal is not None
+        name = f"{stream.label}/{row['number']:010d}"
+        if row["copied"]:
+            gone = await connection.fetch(queries["gone_by_day"], stream.id, seal["first_offset"], seal["next_offset"])
+            data = await asyncio.to_thread(_without, store, name, stream, vault) if gone else None
+        else:
+            data = None
+        if data is None:
+            data = await _segment(connection, stream, dict(seal), vault)
+        digest = hashlib.sha256(data).hexdigest()
+        segment = sealing.segment_of(dict(seal))
+        manifest = {
+            "origin": seal["origin"], "file": name + ".parquet", "sha256": digest, "bytes": len(data),
+            "seal": {**sealing.seal_line(segment), "salts": None},
+        }  # fmt: skip
+        await asyncio.to_thread(store.write, name + ".parquet", data)
+        await asyncio.to_thread(store.write, name + ".json", json.dumps(manifest, indent=1).encode())
+        await connection.execute(queries["add_copy"], stream.id, row["number"], name, digest, len(data))
+        count += 1
+    return count
+
+
+async def _segment(connection: Connection, stream: sealing.Stream, seal: dict[str, Any], vault: Vault | None) -> bytes:
+    segment = sealing.segment_of(seal)
+    leaves, salts = split(segment.leaves, HASH), split(segment.salts, SALT)
+    rows = []
+    query = load_queries()["segment_rows"]
+    for row in (
+        []
+        if segment.gap is not None
+        else await connection.fetch(query, stream.id, segment.first_offset, segment.next_offset)
+    ):
+        body, salt = sealing.cleared(row, stream, vault)
+        at = row["offset"] - segment.first_offset
+        content = (None, None, None) if body is None else (body.headers, body.value, salt or salts[at])
+        rows.append(
+            (
+                stream.topic, stream.partition, row["offset"], row["broker_time"], row["key"], content[0], content[1], row["type"],
+                row["subject"], row["shop_id"], row["customer_id"], row["agent_id"], body is None, leaves[at], content[2],
+            )
+        )  # fmt: skip
+    return _packed(pa.Table.from_pylist([dict(zip(SCHEMA.names, row, strict=True)) for row in rows], schema=SCHEMA))
+
+
+def _packed(table: Any) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="zstd")
+    return out.getvalue()
+
+
+def _without(store: Place, name: str, stream: sealing.Stream, vault: Vault | None) -> bytes | None:
+    """The file that is there, its erased contents gone: of a segment whose day the database has dropped."""
+    from deskline_archive.veil import name_of  # noqa: PLC0415
+
+    table = pq.read_table(io.BytesIO(store.read(name + ".parquet")))
+    rows = table.to_pylist()
+    for row in rows:
+        owner = name_of(row["key"], stream.topic, stream.partition, row["offset"])
+        if vault is not None and any(vault.was_erased(owner, generation) for generation in range(4)):
+            row.update(headers=None, value=None, salt=None, erased=True)
+    return _packed(pa.Table.from_pylist(rows, schema=SCHEMA))
+
+
+async def search_cold(
+    connection: Connection, own: ArchiveSettings, prefix: str, question: Question, looker: Looker
+) -> Page:
+    """As ``Finder.search``, from the files. The database keeps the look, and says who is restricted."""
+    if not own.cold_place:
+        raise UsageError("which cold store? Give --state-dir or DESKLINE_ARCHIVE_COLD")
+    finder = Finder(connection, prefix, None)
+    finder.check(question, looker)
+    if question.cursor is not None:
+        raise UsageError("the cold store answers with one page; narrow the period")
+    hits = await asyncio.to_thread(_look, place(own.cold_place), prefix, question)
+    return Page(await finder.seen(hits, looker, "search --cold", question), None, len(hits) < question.limit)
+
+
+def _look(store: Place, prefix: str, question: Question) -> list[Hit]:
+    conditions = [
+        (name, value)
+        for name, value in (("conversation", question.conversation), ("shop_id", question.shop), ("agent_id", question.agent), ("type", question.kind))
+        if value is not None
+    ]  # fmt: skip
+    wanted = None if question.text is None else folded(question.text)
+    names = [name for name in store.names("", ".parquet") if name.startswith(prefix)]
+    mine = _conversations(store, names, question.customer) if question.customer is not None else None
+    found: list[tuple[datetime, Hit]] = []
+    for name in names:
+        table = pq.read_table(io.BytesIO(store.read(name)))
+        for column, value in conditions:
+            table = table.filter(pc.equal(table[column], value))
+        if mine is not None:
+            table = table.filter(pc.is_in(table["conversation"], pa.array(sorted(mine), pa.string())))
+        for row in table.to_pylist():
+            day = row["broker_time"].date()
+            if (question.first and day < question.first) or (question.last and day > question.last):
+                continue
+            if wanted is not None and wanted not in folded(text_of(row["value"])):
+                continue
+            found.append((row["broker_time"], _hit(row)))
+    found.sort(key=lambda each: (each[0], each[1].topic, each[1].partition, each[1].offset), reverse=True)
+    return [hit for _, hit in found[: question.limit]]
+
+
+def _conversations(store: Place, names: list[str], customer: str) -> set[str]:
+    mine: set[str] = set()
+    for name in names:
+        table = pq.read_table(io.BytesIO(store.read(name)), columns=["customer_id", "conversation"])
+        mine |= set(table.filter(pc.equal(table["customer_id"], customer))["conversation"].to_pylist())
+    return mine - {None}
+
+
+def _hit(row: dict[str, Any]) -> Hit:
+    value: Any = ERASED if row["erased"] else None
+    if row["value"] is not None:
+        try:
+            value = json.loads(row["value"])
+        except (ValueError, RecursionError):
+            value = row["value"].hex()
+    return Hit(
+        row["topic"], row["partition"], row["offset"], rfc3339(from_datetime(row["broker_time"])), row["type"],
+        row["conversation"], row["shop_id"], row["customer_id"], row["agent_id"], value,
+    )  # fmt: skip

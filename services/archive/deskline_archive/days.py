@@ -1,0 +1,70 @@
+"""Closing days: what a day needs to be searched by, made once it is over, and anew when somebody was erased from it."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from deskline_archive.legal import puncture
+from deskline_archive.store import load_queries
+from deskline_archive.veil import Vault, name_of, xored
+from deskline_archive.words import Hashes, folded, key_name, pairs, text_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from deskline.postgres import Connection
+
+_ROWS: Final = 5000
+_COLUMNS: Final = ("stream", "offset", "broker_time", "subject", "shop_id", "customer_id", "agent_id", "type", "grams")
+
+
+def index_key(vault: Vault | None, day: date, generation: int) -> bytes:
+    """Without a vault everything stands in the clear, and the index hides nothing either."""
+    return b"" if vault is None else vault.key(key_name(day.isoformat()), generation) or b""
+
+
+async def close_days(connection: Connection, file: Path | None) -> list[tuple[date, int]]:
+    """(day, messages) of each day that was closed now. Each is one transaction."""
+    queries, done = load_queries(), []
+    for row in await connection.fetch(queries["days_to_close"]):
+        day, generation = row["day"], row["generation"]
+        vault = None if file is None else Vault.load(file)
+        if vault is not None and generation and file is not None:
+            # Before the new one is there: whoever finds the old index in a backup has no key to it.
+            await puncture(connection, file, [(key_name(day.isoformat()), old) for old in range(generation)])
+            vault = Vault.load(file)
+        async with connection.transaction():
+            await connection.execute(queries["begin_words"], day, generation)
+            count = await _fill(connection, day, generation, vault)
+            await connection.execute(queries["finish_words"], day, generation)
+        done.append((day, count))
+    return done
+
+
+def table(day: date, generation: int) -> str:
+    return f"words_{day:%Y%m%d}_{generation}"
+
+
+async def _fill(connection: Connection, day: date, generation: int, vault: Vault | None) -> int:
+    query, count, at = load_queries()["spoken"], 0, (0, -1)
+    topics = {row["id"]: (row["topic"], row["partition"]) for row in await connection.fetch(load_queries()["streams"])}
+    hashes = Hashes(index_key(vault, day, generation))
+    begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    while rows := await connection.fetch(query, begin, begin + timedelta(days=1), *at, _ROWS):
+        entries = []
+        for row in rows:
+            value = row["value"]
+            if row["generation"] is not None and value is not None:
+                name = name_of(row["key"], *topics[row["stream"]], row["offset"])
+                key = None if vault is None else vault.key(name, row["generation"])
+                value = None if key is None else xored(value, key, row["stream"], row["offset"])
+            grams = hashes.of(pairs(folded(text_of(value))))
+            if grams:
+                entries.append(
+                    (*(row[name] for name in _COLUMNS[:-1]), grams),
+                )
+        await connection.copy_records_to_table(table(day, generation), columns=_COLUMNS, records=entries)
+        count += len(entries)
+        at = rows[-1]["stream"], rows[-1]["offset"]
+    return count

@@ -1,0 +1,307 @@
+"""Finding records: by conversation, shop, customer, agent, kind, period and text, a page at a time, newest first.
+
+A page is looked for day by day from the newest. Closed days are asked by their indexes; the open day, and days whose text
+index is not there yet, are read, as far as the time allows: then the page says that it is not complete, and where to go on.
+Whoever looks has a role: a *reader* sees texts with personal data masked, a *supervisor* whole texts, an *investigator*
+also what is restricted. Each look is kept with who looked, for what; each look at restricted data is told apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
+
+import asyncpg
+
+from deskline.clock import from_datetime, rfc3339, to_datetime
+from deskline.errors import UsageError
+from deskline.personal_data import mask
+from deskline_archive.days import index_key, table
+from deskline_archive.store import load_queries
+from deskline_archive.veil import Vault, name_of, xored
+from deskline_archive.words import Hashes, folded, pairs, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from deskline.postgres import Connection
+
+Role = Literal["reader", "supervisor", "investigator"]
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
+MOST: Final = 200
+RESTRICTED: Final = "[restricted]"
+ERASED: Final = "[erased]"
+_TRANSCRIPT: Final = 20_000
+_EPOCH: Final = date(1970, 1, 1)
+
+
+class Looker(NamedTuple):
+    """Who looks, in which role; ``reason`` is asked of investigators."""
+
+    who: str
+    role: Role
+    reason: str = ""
+
+
+class Question(NamedTuple):
+    """What is looked for. Days are UTC, both included."""
+
+    conversation: str | None = None
+    customer: str | None = None
+    shop: str | None = None
+    agent: str | None = None
+    kind: str | None = None
+    first: date | None = None
+    last: date | None = None
+    text: str | None = None
+    limit: int = 50
+    cursor: str | None = None
+    time_box_s: float = 5.0
+
+
+class Hit(NamedTuple):
+    """One record as the looker may see it. ``value`` is JSON as stored (masked), a notice, or hexadecimal of what is no JSON."""
+
+    topic: str
+    partition: int
+    offset: int
+    broker_time: str
+    type: str | None
+    conversation: str | None
+    shop_id: str | None
+    customer_id: str | None
+    agent_id: str | None
+    value: Any
+
+
+class Page(NamedTuple):
+    """``cursor``: where the next page begins; None: there is no more. ``complete``: False where the time was over."""
+
+    hits: list[Hit]
+    cursor: str | None
+    complete: bool
+
+
+class Finder:
+    """``vault``: None where nothing is veiled."""
+
+    def __init__(self, connection: Connection, prefix: str, vault: Vault | None) -> None:
+        self._connection = connection
+        self._prefix = prefix
+        self._vault = vault
+        self._queries = load_queries()
+        self._read_upto: tuple[datetime, int, int] | None = None
+
+    async def search(self, question: Question, looker: Looker) -> Page:
+        """One page. Raises ``UsageError`` where the question cannot be answered."""
+        self.check(question, looker)
+        hits: list[Hit] = []
+        cursor = self._read_upto = _read_cursor(question.cursor)
+        complete = True
+        try:
+            async with asyncio.timeout(question.time_box_s):
+                subjects = await self._subjects(question)
+                if subjects != []:
+                    async for row, text_of_row in self._rows(question, subjects, cursor):
+                        if len(hits) == question.limit:
+                            break
+                        hits.append(self._hit(row, text_of_row))
+                        cursor = row["broker_time"], row["stream"], row["offset"]
+                    else:
+                        cursor = None
+                else:
+                    cursor = None
+        except (TimeoutError, asyncpg.QueryCanceledError):
+            complete, cursor = False, self._read_upto or cursor
+        hits = await self.seen(hits, looker, "search", question)
+        return Page(hits, None if cursor is None else _cursor(cursor), complete)
+
+    async def transcript(self, conversation: str, looker: Looker) -> list[Hit]:
+        """All of a conversation, in the order of its events."""
+        question = Question(conversation=conversation)
+        self.check(question, looker)
+        rows = await self._connection.fetch(self._queries["conversation"], self._prefix, conversation, _TRANSCRIPT)
+        return await self.seen([self._hit(row, self._clear(row)) for row in rows], looker, "transcript", question)
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def check(self, question: Question, looker: Looker) -> None:
+        if looker.role == "investigator" and not looker.reason.strip():
+            raise UsageError("an investigator says why: it is kept with the look")
+        if not 1 <= question.limit <= MOST:
+            raise UsageError(f"a page has 1 to {MOST} records")
+        if question.text is not None and not folded(question.text):
+            raise UsageError("the text to look for is empty")
+        if question.first is not None and question.last is not None and question.last < question.first:
+            raise UsageError("the period ends before it begins")
+
+    async def _subjects(self, question: Question) -> list[str] | None:
+        """The conversations that are meant; None: any."""
+        if question.customer is None:
+            return None if question.conversation is None else [question.conversation]
+        rows = await self._connection.fetch(self._queries["conversations_of"], question.customer)
+        mine = [row["subject"] for row in rows]
+        return [one for one in mine if one == question.conversation] if question.conversation is not None else mine
+
+    async def _rows(
+        self, question: Question, subjects: list[str] | None, cursor: Any
+    ) -> AsyncIterator[tuple[Any, bytes | None]]:
+        span = await self._connection.fetchrow(self._queries["oldest_day"])
+        if span is None or span["first"] is None:
+            return
+        first = max(question.first or span["first"], span["first"])
+        last = min(question.last or span["last"], span["last"], cursor[0].date() if cursor is not None else date.max)
+        indexed: dict[date, int] = {}
+        wanted = None
+        if question.text is not None:
+            wanted = folded(question.text)
+            if len(wanted) > 1:
+                indexed = {
+                    row["day"]: row["generation"]
+                    for row in await self._connection.fetch(self._queries["closed"], first, last)
+                }
+        spans = [(last - timedelta(days=back), 1) for back in range((last - first).days + 1)]
+        if question.first is None or question.first < span["first"]:
+            # What its class keeps longer than its day: few records, without an index.
+            spans.append((_EPOCH, (span["first"] - _EPOCH).days))
+        for day, days in spans:
+            generation = indexed.get(day)
+            wide = wanted is not None and generation is None
+            begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
+            at = cursor
+            while True:
+                after = at if at is not None else (None, None, None)
+                if generation is not None and wanted is not None:
+                    grams = Hashes(index_key(self._vault, day, generation)).of(pairs(wanted))
+                    rows = await self._connection.fetch(
+                        _BY_WORDS.format(table(day, generation)), grams, subjects, question.shop, question.agent,
+                        question.kind, *after, _page(question, wide), self._prefix,
+                    )  # fmt: skip
+                else:
+                    rows = await self._connection.fetch(
+                        self._queries["found"], begin, begin + timedelta(days=days), self._prefix, subjects, question.shop,
+                        question.agent, question.kind, *after, _page(question, wide),
+                    )  # fmt: skip
+                for row in rows:
+                    at = row["broker_time"], row["stream"], row["offset"]
+                    value = self._clear(row)
+                    # The hashes are a sieve; the text itself decides.
+                    if wanted is None or (value is not None and wanted in folded(text_of(value))):
+                        yield row, value
+                    self._read_upto = at
+                if len(rows) < _page(question, wide):
+                    break
+
+    def _clear(self, row: Any) -> bytes | None:
+        value: bytes | None = row["value"]
+        if row["generation"] is None or value is None:
+            return value
+        if self._vault is None:
+            raise UsageError("the records are veiled: name DESKLINE_ARCHIVE_VAULT, or --state-dir")
+        key = self._vault.key(name_of(row["key"], row["topic"], row["partition"], row["offset"]), row["generation"])
+        return None if key is None else xored(value, key, row["stream"], row["offset"])
+
+    def _hit(self, row: Any, value: bytes | None) -> Hit:
+        shown: Any
+        if value is None:
+            shown = ERASED if row["value"] is not None else None
+        else:
+            try:
+                shown = json.loads(value)
+            except (ValueError, RecursionError):
+                shown = value.hex()
+        at = rfc3339(from_datetime(row["broker_time"]))
+        return Hit(
+            row["topic"], row["partition"], row["offset"], at,
+            row["type"], row["subject"], row["shop_id"], row["customer_id"], row["agent_id"], shown,
+        )  # fmt: skip
+
+    async def seen(self, hits: list[Hit], looker: Looker, action: str, question: Question) -> list[Hit]:
+        """What of it the looker may see; and the look itself, kept before it is answered."""
+        subjects = sorted({hit.conversation for hit in hits if hit.conversation is not None})
+        rows = await self._connection.fetch(self._queries["restricted_among"], subjects) if subjects else []
+        restricted = {row["subject"] for row in rows}
+        told = {
+            name: value
+            for name, value in question._asdict().items()
+            if value is not None and name not in {"text", "cursor"}
+        }
+        if question.text is not None:
+            # Whoever reads the looks need not read what was looked for: it may be a person's words.
+            told["text_characters"] = len(question.text)
+        shows = looker.role == "investigator" and bool(restricted)
+        detail = {
+            **told,
+            "hits": len(hits),
+            "restricted": sorted(restricted),
+            "restricted_shown": shows,
+            "reason": looker.reason,
+        }
+        await self._connection.execute(
+            self._queries["add_look"],
+            looker.who,
+            looker.role,
+            action,
+            json.dumps(detail, default=str, ensure_ascii=False),
+        )
+        return [masked(hit, looker.role, restricted=hit.conversation in restricted) for hit in hits]
+
+
+_BY_WORDS: Final = """
+SELECT r.stream, s.topic, s.partition, r."offset", r.broker_time, r.key, r.value, r.generation, r.type, r.subject, r.shop_id, r.customer_id, r.agent_id
+FROM (
+    SELECT stream, "offset", broker_time FROM {}
+    WHERE grams @> $1::integer[] AND ($2::text[] IS NULL OR subject = ANY($2)) AND ($3::text IS NULL OR shop_id = $3)
+      AND ($4::text IS NULL OR agent_id = $4) AND ($5::text IS NULL OR type = $5)
+      AND ($6::timestamptz IS NULL OR (broker_time, stream, "offset") < ($6, $7::integer, $8::bigint))
+    ORDER BY broker_time DESC, stream DESC, "offset" DESC LIMIT $9
+) AS w
+JOIN raw_records AS r ON r.stream = w.stream AND r."offset" = w."offset" AND r.broker_time = w.broker_time
+JOIN streams AS s ON s.id = r.stream
+WHERE starts_with(s.topic, $10)
+ORDER BY r.broker_time DESC, r.stream DESC, r."offset" DESC
+"""
+
+
+def _page(question: Question, wide: bool) -> int:
+    """Rows of one answer of the database: one more than the page shows that there is another; a text that is looked for by
+    reading is mostly not in a row.
+    """
+    return 5000 if wide else question.limit + 1
+
+
+def masked(hit: Hit, role: Role, *, restricted: bool) -> Hit:
+    """The hit as this role may see it."""
+    if restricted and role != "investigator":
+        return hit._replace(value=RESTRICTED, customer_id=None)
+    if role == "reader":
+        return hit._replace(value=_masked(hit.value))
+    return hit
+
+
+def _masked(value: Any, name: str = "") -> Any:
+    if isinstance(value, dict):
+        return {key: _masked(each, key) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_masked(each, name) for each in value]
+    if isinstance(value, str):
+        return "*" if name == "name" else mask(value)
+    return value
+
+
+def _cursor(at: tuple[datetime, int, int]) -> str:
+    plain = f"{from_datetime(at[0])}/{at[1]}/{at[2]}"
+    return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
+
+
+def _read_cursor(text: str | None) -> tuple[datetime, int, int] | None:
+    if text is None:
+        return None
+    try:
+        moment, stream, offset = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().split("/")
+        return to_datetime(int(moment)), int(stream), int(offset)
+    except (ValueError, OverflowError):
+        raise UsageError("this is no cursor of a page before") from None

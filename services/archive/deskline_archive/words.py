@@ -1,0 +1,67 @@
+"""The words of what people wrote, as an index of pairs of characters. Pure.
+
+A two-character word such as 退款 is one pair; a longer one is several that must all be there, and the text itself is then
+looked at. Pairs stand in the database as 32 bits of a hash under the day's own key.
+"""
+
+import hashlib
+from typing import Any, Final
+from unicodedata import normalize
+
+import msgspec
+
+MOST: Final = 20_000
+"""Characters of a text that are looked at: the contract's longest."""
+
+
+def folded(text: str) -> str:
+    """Case, width and blanks aside."""
+    return "".join(normalize("NFKC", text[:MOST]).casefold().split())
+
+
+def pairs(text: str) -> set[str]:
+    """Of a folded text."""
+    return {text[at : at + 2] for at in range(len(text) - 1)}
+
+
+class Hashes:
+    """Pair → number, under one key."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._known: dict[str, int] = {}
+
+    def of(self, found: set[str]) -> list[int]:
+        known = self._known
+        for pair in found:
+            if pair not in known:
+                digest = hashlib.sha256(self._key + pair.encode("utf-8", "surrogatepass")).digest()
+                known[pair] = int.from_bytes(digest[:4], "big", signed=True)
+        return sorted(known[pair] for pair in found)
+
+
+def key_name(day: str) -> bytes:
+    """Whose key a day's index is under; no conversation's id has a NUL."""
+    return b"\0words " + day.encode()
+
+
+class _Data(msgspec.Struct):
+    text: str | None = None
+    masked_text: str | None = None
+    author: dict[str, Any] | None = None
+
+
+class _Envelope(msgspec.Struct):
+    data: _Data
+    time: str | None = None
+
+
+_DECODER: Final = msgspec.json.Decoder(_Envelope)
+
+
+def text_of(value: bytes | None) -> str:
+    """What somebody wrote, of a stored event; empty where it is none."""
+    try:
+        return _DECODER.decode(value or b"").data.text or ""
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
