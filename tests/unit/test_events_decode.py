@@ -1,11 +1,13 @@
 """Every kind of bad input that contract §1 names, what is valid although it looks odd, and evolution."""
 
 import json
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 
 from deskline.clock import DAY, SECOND, parse_rfc3339, rfc3339
+from deskline.events.structs import _SURELY, _check_time
 from deskline.events.verdict import decide
 from deskline.events.wire import decode, header_source
 from deskline.records import AGENTS, CONVERSATIONS, ROUTING, SHOPS, Event, Invalid, Record, Unknown
@@ -594,3 +596,13 @@ def test_the_source_header_is_read_from_any_headers() -> None:
     assert header_source((("deskline-source", None),)) is None
     assert header_source((("deskline-source", b"\xff"),)) == "�"
     assert header_source(()) is None
+
+
+def test_times_are_checked_fast_on_every_day_of_a_year_and_on_no_other():
+    days = {(date(2023, 1, 1) + timedelta(number)).isoformat() for number in range(365)}
+    shown = {f"2023-{month:02}-{day:02}" for month in range(14) for day in range(33)}
+    assert {day for day in shown if _SURELY(f"{day}T00:00:00.5Z")} == days
+    # The other way is slower, and right.
+    assert not _SURELY("2024-02-29T00:00:00Z")
+    assert _check_time("2024-02-29T00:00:00Z") is None
+    assert _check_time("2023-02-29T00:00:00Z") is not None

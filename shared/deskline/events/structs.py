@@ -102,9 +102,11 @@ def _check_id(value: Any) -> str | None:
     return "control characters in an id" if has_control_characters(value) else None
 
 
-# Surely a time, at a third of the cost of reading it: the form that machines write, and a day that every month has.
+# Surely a time, at a third of the cost of reading it: the form that machines write, and any day but the 29th of February.
 _SURELY: Final = re.compile(
-    r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?Z", re.ASCII
+    r"\d{4}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+    r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?Z",
+    re.ASCII,
 ).fullmatch
 
 
