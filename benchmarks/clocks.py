@@ -1,27 +1,32 @@
-"""A million open clocks in one Postgres: what is told when a tenth is overdue at a start, 2 000 fall due a second, or 15 000 at once.
+"""A million open clocks in one Postgres: what is told when a tenth is overdue at a start, 2 000 fall due a second, alone and beside
+as many that are set and ended by records, or 15 000 at once.
 
-Rows are written as sla itself writes them, before it is started, so the clocks are open without a million messages being sent. What
-is told is read from ``sla.v1``; lateness is the broker timestamp less the due instant, with an allowed lateness of 0.
+Rows are written as sla itself writes them, while it is stopped, so the clocks are open without a million messages being sent. What
+is told is read from ``sla.v1``; lateness is the broker timestamp less the due instant, with an allowed lateness of 0. The baseline
+is what is usually written: a loop that takes a hundred due rows with ``SKIP LOCKED``, publishes each and deletes it, at least once,
+beside as many rows that are not due.
 """
 
 import asyncio
 import json
-import os
-import signal
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 import asyncpg
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from tests.load.envelopes import Draft
+from tests.load.sender import Sender
 from tests.unit.sla_world import T0, Log, Service, book
 
-from benchmarks.drain import CONFIG, start
-from benchmarks.figures import Figures
-from deskline.clock import DAY, SECOND, now_us, parse_rfc3339
-from deskline.records import SLA
+from benchmarks.drain import CONFIG, NoFigureError, caught_up, start
+from benchmarks.figures import Cpu, Figures, Floor
+from deskline.clock import DAY, SECOND, now_us, parse_rfc3339, rfc3339
+from deskline.records import CONVERSATIONS, SLA
 from deskline.stack.stack import Options, Stack
 from deskline.stack.supervisor import service_command
 
@@ -46,12 +51,22 @@ _ALWAYS: Final = {
     },
 }
 # A start reads the topics and the configuration first; then there is time to look at the rows.
-_LEAD_S: Final = 25
-_LIMIT_S: Final = 240
+_LEAD_S: Final = 40
+_PAUSE_S: Final = 8
+_LIMIT_S: Final = 300
+_NEW: Final = 500
+_BASELINE: Final = 3_000
+_BATCH: Final = 100
+_TICK_S: Final = 0.05
+_TALK_S: Final = 1.0
+_OVERDUE_FLOOR: Final = Floor("≥ 2,000 clocks/s", lambda value, _: value >= RATE)
+_P99_FLOOR: Final = Floor("< 50 ms", lambda value, _: value < 50)
+_HERD_FLOOR: Final = Floor("< 1,000 ms", lambda value, _: value < 1_000)
 
 
 class Told(NamedTuple):
     subject: str
+    type: str
     due: int
     broker_at: int
 
@@ -97,18 +112,23 @@ class Reader:
     async def __aexit__(self, *_: object) -> None:
         await self._consumer.stop()
 
-    async def until(self, prefix: str, count: int) -> list[Told]:
+    async def until(self, prefix: str, count: int, kind: str = "sla.breached.v1") -> list[Told]:
+        """The first word of this type on each conversation of this prefix, when there are so many."""
         deadline = asyncio.get_running_loop().time() + _LIMIT_S
         while asyncio.get_running_loop().time() < deadline:
-            found = [told for told in self.told if told.subject.startswith(f"{prefix}-")]
+            found = {
+                told.subject: told
+                for told in reversed(self.told)
+                if told.type == kind and told.subject.startswith(f"{prefix}-")
+            }
             if len(found) >= count:
-                return found
-            for messages in (await self._consumer.getmany(timeout_ms=200, max_records=20_000)).values():
+                return list(found.values())
+            for messages in (await self._consumer.getmany(timeout_ms=500, max_records=50_000)).values():
                 for message in messages:
                     value = json.loads(message.value)
                     due = parse_rfc3339(value["data"]["due_at"])
-                    self.told.append(Told(value["subject"], due, message.timestamp * 1000))
-        raise TimeoutError(f"{count} clocks of {prefix} were not told in {_LIMIT_S} s")
+                    self.told.append(Told(value["subject"], value["type"], due, message.timestamp * 1000))
+        raise NoFigureError(f"{count} clocks of {prefix} were not told in {_LIMIT_S} s")
 
 
 async def measure(figures: Figures, clocks: int = OPEN) -> None:
@@ -121,58 +141,216 @@ async def measure(figures: Figures, clocks: int = OPEN) -> None:
         async with Stack(options) as stack:
             connection = await asyncpg.connect(stack.postgres_dsn, server_settings={"search_path": "sla"})
             try:
-                await _measure(figures, stack, connection, clocks)
+                async with Reader(stack) as reader:
+                    await _Run(figures, stack, connection, reader, clocks).all()
             finally:
                 await connection.close()
 
 
-async def _measure(figures: Figures, stack: Stack, connection: Any, clocks: int) -> None:
-    async with Reader(stack) as reader:
-        lanes = len(reader._consumer.assignment())  # noqa: SLF001
-        await put(connection, "open", [now_us() + DAY] * clocks, lanes)
-        overdue_ones = clocks // 10
+class _Run:
+    """The phases, one after the other, on one stack."""
+
+    def __init__(self, figures: Figures, stack: Stack, connection: Any, reader: Reader, clocks: int) -> None:
+        self._figures = figures
+        self._stack = stack
+        self._connection = connection
+        self._reader = reader
+        self._clocks = clocks
+        self._lanes = len(reader._consumer.assignment())  # noqa: SLF001
+        self._baseline = 0.0
+        """Clocks a second."""
+
+    async def all(self) -> None:
+        await put(self._connection, "open", [now_us() + DAY] * self._clocks, self._lanes)
+        await self._connection.execute("ANALYZE conversations")
+        self._baseline = await self._poll()
+        await self._overdue()
+        begins = await self._started_again()
+        await self._due_at_a_rate("spread", begins, {})
+        await self._herd(begins + (SPREAD_S + _PAUSE_S) * SECOND)
+        begins += (SPREAD_S + 2 * _PAUSE_S + 10) * SECOND
+        talks = asyncio.create_task(self._talk(begins))
+        try:
+            await self._due_at_a_rate("beside", begins, {"records_per_s": RATE})
+        finally:
+            await talks
+        told = Counter((told.subject, told.type, told.due) for told in self._reader.told)
+        twice = sum(count - 1 for count in told.values())
+        self._show("clocks_told_twice", twice, "records", told=len(told))
+
+    def _show(self, name: str, value: float, unit: str, **params: Any) -> None:
+        self._figures.show(name, value, unit, **params, open=self._clocks)
+
+    def _cpu(self) -> Cpu:
+        known = self._stack.describe()
+        services = [instance["pid"] for instance in self._stack.services.describe().get("sla", []) if instance["pid"]]
+        return Cpu(sla=services, kafka=known["broker"]["pids"], postgres=known["postgres"]["pids"])
+
+    async def _poll(self) -> float:
+        """The baseline: clocks a second."""
+        connection, topic = self._connection, self._stack.options.topic_prefix + SLA
+        await put(connection, "poll", [now_us() - SECOND] * _BASELINE, self._lanes)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._stack.bootstrap_servers, acks="all", enable_idempotence=True
+        )
+        await producer.start()
+        began, left = time.monotonic(), _BASELINE
+        try:
+            while left:
+                async with connection.transaction():
+                    rows = await connection.fetch(
+                        "SELECT lane, subject, due FROM conversations WHERE lane = ANY($1::int[]) AND due <= $2"
+                        " ORDER BY due LIMIT $3 FOR UPDATE SKIP LOCKED",
+                        [*range(self._lanes)], now_us(), _BATCH,
+                    )  # fmt: skip
+                    for row in rows:
+                        value = json.dumps(
+                            {"subject": row["subject"], "type": "baseline", "data": {"due_at": rfc3339(row["due"])}}
+                        )
+                        await producer.send(topic, value.encode(), key=row["subject"].encode(), partition=row["lane"])
+                        await connection.execute(
+                            "DELETE FROM conversations WHERE lane = $1 AND subject = $2", row["lane"], row["subject"]
+                        )
+                    await producer.flush()
+                left -= len(rows)
+        finally:
+            await producer.stop()
+        return _BASELINE / (time.monotonic() - began)
+
+    async def _overdue(self) -> None:
+        """A start with a tenth of the clocks overdue; new ones fall due while these are told."""
+        count = self._clocks // 10
         first = now_us() - 1_000 * SECOND
-        await put(connection, "overdue", [first + n // 100 * SECOND for n in range(overdue_ones)], lanes)
-        await connection.execute("ANALYZE conversations")
-        params = {"open": clocks}
-        # New ones fall due while the old ones are told.
-        begins = now_us() + 8 * SECOND
-        await put(connection, "new", [begins + n // 10 * (SECOND // 10) for n in range(1_000)], lanes)
-        instances = start(stack, ["sla"])
-        overdue = await reader.until("overdue", overdue_ones)
+        await put(self._connection, "overdue", [first + n // 100 * SECOND for n in range(count)], self._lanes)
+        start(self._stack, ["sla"])
+        cpu = self._cpu()
+        await self._reader.until("overdue", 1)
+        begins = now_us()
+        await put(self._connection, "new", [begins + n * SECOND // 50 for n in range(_NEW)], self._lanes)
+        overdue = await self._reader.until("overdue", count)
+        others = cpu.others()
         began, ended = min(t.broker_at for t in overdue), max(t.broker_at for t in overdue)
-        figures.show(
-            "clocks_overdue_per_s", overdue_ones * SECOND / max(ended - began, 1), "1/s", overdue=overdue_ones, **params
+        rate = count * SECOND / max(ended - began, 1)
+        self._show(
+            "clocks_overdue_per_s",
+            rate,
+            "1/s",
+            baseline=self._baseline,
+            floor=_OVERDUE_FLOOR,
+            others=others,
+            overdue=count,
         )
-        figures.show("clocks_overdue_out_of_order", _out_of_order(overdue), "clocks", **params)
-        new = [told for told in await reader.until("new", 1_000) if told.due <= ended]
-        if new:
-            figures.show("clocks_new_beside_overdue_p99", _p99(new), "ms", samples_told=len(new), **params)
-        # What falls due at a rate, and at once: a service that starts finds the rows that were written behind its back. The one
-        # that was killed is missed by its group after its session, which is longer than the lead on a slow machine.
+        self._show("clocks_overdue_out_of_order", _out_of_order(overdue), "clocks")
+        new = [told for told in await self._reader.until("new", _NEW) if told.due <= ended]
+        self._show(
+            "clocks_new_beside_overdue_p99",
+            _p99(new),
+            "ms",
+            baseline=(ended - began) / 1000,
+            others=others,
+            told=len(new),
+        )
+
+    async def _started_again(self) -> int:
+        """Stopped, the rows of the phases that follow written, and started: when the first of them is due."""
+        await self._stack.services.pause("sla")
         begins = now_us() + _LEAD_S * SECOND
-        spread = [
-            begins + n * SPREAD_S * SECOND // (RATE * SPREAD_S) // 100_000 * 100_000 for n in range(RATE * SPREAD_S)
-        ]
-        await put(connection, "spread", spread, lanes)
-        herd_at = begins + (SPREAD_S + 10) * SECOND
-        await put(connection, "herd", [herd_at] * HERD, lanes)
-        for instance in instances["sla"]:
-            os.kill(instance["pid"], signal.SIGKILL)
-        figures.show(
-            "clocks_spread_told_p99", _p99(await reader.until("spread", len(spread))), "ms", rate=RATE, **params
+        at_once = [begins + (SPREAD_S + _PAUSE_S) * SECOND] * HERD
+        beside = begins + (SPREAD_S + 2 * _PAUSE_S + 10) * SECOND
+        for prefix, dues in (("spread", _spread(begins)), ("herd", at_once), ("beside", _spread(beside))):
+            await put(self._connection, prefix, dues, self._lanes)
+        await self._connection.execute("ANALYZE conversations")
+        await self._stack.services.resume("sla")
+        while not await caught_up(self._stack.services.describe()["sla"]):
+            await asyncio.sleep(0.2)
+            if now_us() > begins:
+                raise NoFigureError(f"sla was not ready {_LEAD_S} s after its rows were written")
+        return begins
+
+    async def _due_at_a_rate(self, prefix: str, begins: int, params: dict[str, Any]) -> None:
+        await asyncio.sleep((begins - now_us()) / SECOND)
+        cpu = self._cpu()
+        await asyncio.sleep(SPREAD_S)
+        others, used = cpu.others(), cpu.seconds()
+        told = await self._reader.until(prefix, RATE * SPREAD_S)
+        self._show(
+            f"clocks_{prefix}_told_p99", _p99(told), "ms", floor=_P99_FLOOR, others=others, p50=round(_share(told, 0.5), 1),
+            rate=RATE, **params, cpu={name: round(seconds / SPREAD_S, 2) for name, seconds in used.items()},
+        )  # fmt: skip
+
+    async def _herd(self, at: int) -> None:
+        await asyncio.sleep((at - now_us()) / SECOND)
+        cpu = self._cpu()
+        herd = await self._reader.until("herd", HERD)
+        others = cpu.others()
+        used = {name: round(seconds / HERD * 1e6, 1) for name, seconds in cpu.seconds().items()}
+        last = _share(herd, 1)
+        self._show(
+            "clocks_herd_told_last", last, "ms", baseline=HERD / self._baseline * 1000, floor=_HERD_FLOOR, others=others,
+            herd=HERD, p50=round(_share(herd, 0.5)), us_per_clock=used,
+        )  # fmt: skip
+
+    async def _talk(self, begins: int) -> None:
+        """Half as many conversations a second as clocks fall due: each sets two clocks, and ends both a second later."""
+        await asyncio.sleep((begins - now_us()) / SECOND)
+        count = RATE // 2 * SPREAD_S
+        each = round(RATE // 2 * _TICK_S)
+        async with Sender(self._stack.bootstrap_servers, self._stack.options.topic_prefix) as sender:
+            cpu = self._cpu()
+            sent = 0
+            while sent < count + round(RATE // 2 * _TALK_S):
+                drafts = [_received(n) for n in range(sent, min(sent + each, count))]
+                ended = sent - round(RATE // 2 * _TALK_S)
+                drafts += [_closed(n) for n in range(max(ended, 0), min(max(ended + each, 0), count))]
+                await sender.send(drafts)
+                sent += each
+                await asyncio.sleep(max(0.0, (begins - now_us()) / SECOND + sent / (RATE // 2)))
+            others = cpu.others()
+        first, last = begins, now_us()
+        cancelled = await self._reader.until("talk", count, "sla.cancelled.v1")
+        await self._reader.until("talk", count, "sla.met.v1")
+        behind = (max(told.broker_at for told in cancelled) - last) / SECOND
+        self._show(
+            "clocks_set_and_ended_per_s",
+            2 * count * SECOND / (last - first),
+            "1/s",
+            others=others,
+            behind_s=round(behind, 2),
         )
-        herd = await reader.until("herd", HERD)
-        late = [(told.broker_at - told.due) / 1000 for told in herd]
-        figures.show("clocks_herd_told_p99", _p99(herd), "ms", herd=HERD, **params)
-        figures.show("clocks_herd_told_last", max(late), "ms", herd=HERD, **params)
-        counted = len({told.subject for told in reader.told})
-        figures.show("clocks_told_twice", len(reader.told) - counted, "clocks", told=counted, **params)
+
+
+def _spread(begins: int) -> list[int]:
+    """A tenth of a second's clocks at each tenth of a second."""
+    return [begins + n * 10 // RATE * (SECOND // 10) for n in range(RATE * SPREAD_S)]
+
+
+def _received(number: int) -> Draft:
+    data = {
+        "shop_id": "teahouse", "message_id": f"m-{number}", "channel": "web", "text": "在吗", "customer": {"customer_id": "k"},
+    }  # fmt: skip
+    return _draft("message.received.v1", number, data)
+
+
+def _closed(number: int) -> Draft:
+    return _draft("conversation.closed.v1", number, {"shop_id": "teahouse", "resolved": True})
+
+
+def _draft(type_: str, number: int, data: dict[str, Any]) -> Draft:
+    value = {
+        "specversion": "1.0", "id": f"{type_}-{number}", "source": "/gateway/bench", "type": type_, "subject": f"talk-{number}",
+        "time": rfc3339(now_us()), "data": data,
+    }  # fmt: skip
+    return Draft(CONVERSATIONS, f"talk-{number}".encode(), json.dumps(value, ensure_ascii=False).encode())
+
+
+def _share(told: Sequence[Told], share: float) -> float:
+    """Lateness, ms, that this share of them does not exceed."""
+    late = sorted((each.broker_at - each.due) / 1000 for each in told)
+    return late[min(int(len(late) * share), len(late) - 1)]
 
 
 def _p99(told: Sequence[Told]) -> float:
-    late = sorted((each.broker_at - each.due) / 1000 for each in told)
-    return late[min(len(late) * 99 // 100, len(late) - 1)]
+    return _share(told, 0.99)
 
 
 def _out_of_order(told: Sequence[Told]) -> int:

@@ -113,7 +113,7 @@ async def _consumed(instances: Sequence[Mapping[str, Any]]) -> int:
     return total
 
 
-async def _caught_up(instances: Sequence[Mapping[str, Any]]) -> bool:
+async def caught_up(instances: Sequence[Mapping[str, Any]]) -> bool:
     for instance in instances:
         text = await asyncio.to_thread(_get, f"{instance['http']}/readyz")
         if not text or not json.loads(text).get("caught_up"):
@@ -173,7 +173,7 @@ async def drain(stack: Stack, services: Mapping[str, Sequence[Mapping[str, Any]]
         # Clocks go on ringing when the backlog is gone (silence, offers, breaches): what trickles in then is not it.
         if end is not None and count - end[0] > end[0] * _TRICKLE:
             end = None
-        if cpu is not None and grown <= count * _TRICKLE and await _caught_up(instances):
+        if cpu is not None and grown <= count * _TRICKLE and await caught_up(instances):
             end = end or (last, last_at)
             if at - end[1] > _QUIET_S:
                 break
