@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down gateway status test test-unit test-faults lint types contracts docs-check check-alerts check-chart chart-tools bench bench-quality bench-decode ci lock clean
+.PHONY: help setup setup-dev demo up down gateway status test test-unit test-faults lint types contracts docs-check check-alerts check-chart chart-tools sbom bench bench-quality bench-decode ci lock clean
 
 help: ## Show this list
 	@echo "deskline: make TARGET [ARGS='...']"
@@ -79,6 +79,7 @@ lint: $(VENV)/.dev ## ruff, mypy strict, import contracts, generated documents
 	@$(BIN)/mypy -p deploy
 	@$(BIN)/mypy -p examples.gateway
 	@$(BIN)/python -m deploy.monitoring --check
+	@$(BIN)/python -m deploy.licences --check
 
 check-alerts: $(VENV)/.dev ## Rules, their tests and Alertmanager's routing, by promtool and amtool (Debian: prometheus, prometheus-alertmanager)
 	@$(BIN)/python -m deploy.monitoring --check
@@ -100,6 +101,19 @@ chart-tools: $(TOOLS)/helm $(TOOLS)/kubectl-validate ## helm and kubectl-validat
 check-chart: $(VENV)/.dev chart-tools ## Lint, render and validate deploy/helm/deskline
 	@$(BIN)/python -m pytest -q tests/unit/test_helm.py
 
+.tools/sbom/bin/cyclonedx-py: requirements/sbom.txt | $(VENV)/.bootstrapped
+	@$(BIN)/uv venv --quiet --clear .tools/sbom
+	@$(BIN)/uv pip install --quiet --python .tools/sbom --require-hashes -r requirements/sbom.txt
+
+sbom: $(VENV)/.dev .tools/sbom/bin/cyclonedx-py ## What is in the image, with licences and dependencies: dist/deskline.cdx.json (CycloneDX)
+	@$(BIN)/uv venv --quiet --clear .tools/image
+	@$(BIN)/uv pip install --quiet --python .tools/image --require-hashes -r requirements/image.txt
+	@$(BIN)/uv pip install --quiet --python .tools/image --no-deps .
+	@mkdir -p dist
+	@.tools/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --gather-license-texts --spec-version 1.6 \
+	  --output-reproducible --output-format JSON --output-file dist/deskline.cdx.json .tools/image
+	@echo "dist/deskline.cdx.json"
+
 bench: $(VENV)/.dev ## Benchmarks beside their baselines (ARGS='PART --json FILE')
 	@$(BIN)/python -m benchmarks $(ARGS)
 
@@ -111,7 +125,7 @@ ci: ## What CI runs: lint, all tests, the fault plan in small
 
 lock: $(VENV)/.bootstrapped ## Renew the hash-pinned requirements
 	@cd requirements && for part in bootstrap:bootstrap.in run:"../pyproject.toml build.in --extra broker --extra cold" dev:"../pyproject.toml build.in --extra broker --extra cold --group ../pyproject.toml:dev -c run.txt" gateway:"--group ../pyproject.toml:gateway -c run.txt" \
-	    image:"../pyproject.toml --extra cold -c run.txt" build:"build.in -c run.txt"; do \
+	    image:"../pyproject.toml --extra cold -c run.txt" build:"build.in -c run.txt" sbom:"--group ../pyproject.toml:sbom"; do \
 	  ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	    $${part#*:} -o $${part%%:*}.txt || exit 1; done
 

@@ -191,6 +191,47 @@ def topics_show(
         raise typer.Exit(1)
 
 
+@topics_app.command("acls")
+def topics_acls(
+    *,
+    apply: Annotated[bool, typer.Option("--apply", help="Give at the broker what is missing there.")] = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Say what is missing or surplus; exit code 1 if anything is.")
+    ] = False,
+    commands: Annotated[bool, typer.Option("--commands", help="As calls of Kafka's own tool.")] = False,
+    bootstrap_servers: BootstrapServers = None,
+    topic_prefix: TopicPrefix = None,
+) -> None:
+    """List who may do what, by the file of topics; or give it at the broker. Principals are User:deskline-NAME.
+
+    For example:
+
+      deskline topics acls
+
+      deskline topics acls --commands --bootstrap-servers kafka1:9093 --topic-prefix blue-
+
+      DESKLINE_KAFKA_USERNAME=admin DESKLINE_KAFKA_PASSWORD_FILE=admin.txt deskline topics acls --apply
+    """
+    from deskline import acls, topics  # noqa: PLC0415
+
+    if apply + diff + commands > 1:
+        raise UsageError("one of --apply, --diff and --commands")
+    settings = settings_of(bootstrap_servers=bootstrap_servers, topic_prefix=topic_prefix)
+    if not (apply or diff):
+        for acl in acls.wanted(topics.load(), settings.topic_prefix):
+            typer.echo(acl.command(settings.bootstrap_servers) if commands else " ".join(acl))
+        return
+    outcome = asyncio.run(acls.apply(settings, topics.load(), dry_run=diff))
+    for acl in outcome.added:
+        typer.echo(f"{'missing' if diff else 'added'}: {' '.join(acl)}")
+    for acl in outcome.surplus:
+        typer.echo(f"surplus: {' '.join(acl)}")
+    if not any(outcome):
+        typer.echo("nothing to do")
+    if outcome.surplus or (diff and outcome.added):
+        raise typer.Exit(1)
+
+
 @app.command()
 def migrate(
     dry_run: Annotated[

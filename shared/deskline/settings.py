@@ -4,11 +4,12 @@ What the shop's managers set is configuration (``deskline.config``), not here: t
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -16,6 +17,8 @@ from deskline.errors import UsageError
 
 _PREFIX: Final = "DESKLINE_"
 _KIND: Final = "(identity_card|bank_card|phone|address|email)"
+_HOST: Final = r"(\[[0-9A-Fa-f:.]+\]|[^:,\[\]]+)(:\d{1,5})?"
+_HOSTS: Final = re.compile(rf"({_HOST}(,{_HOST})*)?")
 _MASKS: Final = f"^(none|{_KIND}(,{_KIND})*)$"
 
 
@@ -46,7 +49,7 @@ class ServiceSettings(BaseSettings):
     also a file, named by that variable with ``_FILE`` behind it.
     """
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
 
     bootstrap_servers: str = "127.0.0.1:9092"
     """Kafka, ``host:port[,host:port]``."""
@@ -101,6 +104,22 @@ class ServiceSettings(BaseSettings):
     log_mask: Annotated[str, Field(pattern=_MASKS)] = "identity_card,bank_card,phone,address,email"
     """What of a person is hidden in every line, separated by commas; ``none``: nothing. Logs have no customers' texts in the first
     place; this is for what stands in ids, and in the errors of libraries."""
+
+    @field_validator("postgres_dsn")
+    @classmethod
+    def _is_an_address(cls, dsn: SecretStr) -> SecretStr:
+        """Before a library sees it, whose error would quote a piece of a password that was not escaped."""
+        try:
+            parts = urlsplit(dsn.get_secret_value())
+            fine = parts.scheme in {"postgresql", "postgres"} and _HOSTS.fullmatch(parts.netloc.rpartition("@")[2])
+        except ValueError:
+            fine = None
+        if not fine:
+            raise ValueError(
+                "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE for PostgreSQL, and in the password %2F %23 %3F %25 %40 %5B "
+                "for / # ? % @ ["
+            )
+        return dsn
 
     @property
     def postgres_options(self) -> dict[str, Any]:

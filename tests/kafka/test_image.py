@@ -12,7 +12,8 @@ from tests.fixtures.image import ROOT, Image, compose, namespaces_or_skip
 from deskline.clock import now_us
 from deskline.stack.files import free_ports
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(480)]
+# Logins belong to the whole server: those who make them take turns.
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(480), pytest.mark.xdist_group("logins")]
 JOBS = ("migrations", "topics", "configuration")
 SERVICES = ("archive", "autoreply", "router", "sla")
 

@@ -19,12 +19,13 @@ def secret(value: SecretStr | None) -> str | None:
 def test_every_secret_may_come_from_a_file(tmp_path, monkeypatch):
     names = [name for name, field in ServiceSettings.model_fields.items() if "SecretStr" in str(field.annotation)]
     assert {"postgres_dsn", "postgres_password", "kafka_password", "desktop_token"} <= set(names)
+    held = {name: "postgresql://me:hush@db/x " if name == "postgres_dsn" else f"hush {name} " for name in names}
     for name in names:
-        (tmp_path / name).write_text(f"hush {name} \r\n")
+        (tmp_path / name).write_text(f"{held[name]}\r\n")
         monkeypatch.setenv(f"DESKLINE_{name.upper()}_FILE", str(tmp_path / name))
     settings = ServiceSettings()
     for name in names:
-        assert secret(getattr(settings, name)) == f"hush {name} ", "line ends alone are cut"
+        assert secret(getattr(settings, name)) == held[name], "line ends alone are cut"
     assert "hush" not in f"{settings!r}{settings.model_dump()}"
 
 
@@ -106,3 +107,9 @@ def test_an_empty_or_missing_folder_is_told(tmp_path):
         passwords_in(tmp_path)
     with pytest.raises(UsageError, match="cannot be read"):
         passwords_in(tmp_path / "nowhere")
+
+
+def test_an_error_about_settings_does_not_show_what_was_given():
+    with pytest.raises(ValueError, match="postgresql://USER") as refused:
+        ServiceSettings(postgres_dsn=SecretStr("postgresql://me:hush/half@db/x"))
+    assert "hush" not in str(refused.value)

@@ -16,7 +16,7 @@ import signal
 import socket
 import struct
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -83,6 +83,8 @@ class Ports:
 class EmbeddedKafka:
     """``nodes`` is 1 or 3 and fixed with the directory's first start. ``port`` is wished for the first broker.
 
+    ``users``: name → password. With any, clients log in by SCRAM and may do what an ACL lets them; the first may do everything.
+
     ``dies_with_parent``: nodes end when the thread that started them ends (tests); otherwise they outlive a killed
     supervisor and the next ``start`` takes them over.
     """
@@ -94,6 +96,7 @@ class EmbeddedKafka:
         nodes: Literal[1, 3] = 1,
         port: int | None = None,
         profile: Profile = "lean",
+        users: Mapping[str, str] | None = None,
         dies_with_parent: bool = False,
         progress: jars.Progress = lambda _: None,
     ) -> None:
@@ -101,6 +104,7 @@ class EmbeddedKafka:
         self._nodes = nodes
         self._wished_port = port
         self._profile: Profile = profile
+        self._users = dict(users or {})
         self._death_signal = signal.SIGKILL if dies_with_parent else None
         self._progress = progress
         self._ports: dict[int, Ports] = {}
@@ -274,6 +278,8 @@ class EmbeddedKafka:
             self._progress("Kafka: formatting its data folder")
             words = [*self._java_words(("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")), _FORMAT, "format"]
             words += ["-t", self._cluster_id, "-c", str(properties)]
+            for name, password in self._users.items():
+                words += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
             done = subprocess.run(words, capture_output=True, text=True, timeout=READY_S, check=False)  # noqa: S603
             if done.returncode != 0:
                 raise UsageError(f"Kafka could not format {folder / 'data'}:\n{done.stdout}{done.stderr}")
@@ -300,7 +306,27 @@ class EmbeddedKafka:
             "min.insync.replicas": in_sync,
             **_COMMON,
             **_SESSION[self._nodes],
+            **self._security(ports),
             **(_LEAN if self._profile == "lean" else {}),
+        }
+
+    def _security(self, ports: Ports) -> dict[str, str]:
+        """Who may do what; controllers, which talk to each other on loopback alone, stay as they are."""
+        if not self._users:
+            return {}
+        first, password = next(iter(self._users.items()))
+        login = "org.apache.kafka.common.security.scram.ScramLoginModule"
+        return {
+            "listeners": f"SASL_PLAINTEXT://{HOST}:{ports.broker},CONTROLLER://{HOST}:{ports.controller}",
+            "listener.security.protocol.map": "SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "security.inter.broker.protocol": "SASL_PLAINTEXT",
+            "sasl.mechanism.inter.broker.protocol": "SCRAM-SHA-512",
+            "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+            "listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config": (
+                f'{login} required username="{first}" password="{password}";'
+            ),
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": f"User:{first};User:ANONYMOUS",
         }
 
     def _java_words(self, flags: Iterable[str]) -> list[str]:
