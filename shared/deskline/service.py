@@ -32,6 +32,7 @@ from prometheus_client import (
 from pydantic import ValidationError
 
 from deskline import log as logs
+from deskline.bearer import guarded
 from deskline.broadcast import Broadcast
 from deskline.clock import SECOND, now_us
 from deskline.config.book import ConfigBook
@@ -288,7 +289,7 @@ def _serve(name: str, runtime: Runtime, engine: Engine, registry: CollectorRegis
         asgi_routes=[
             ("/livez", livez),
             ("/readyz", readyz),
-            ("/metrics", make_asgi_app(registry)),
+            ("/metrics", guarded(make_asgi_app(registry), runtime.settings.metrics_token)),
             *runtime.routes,
         ],
         logger=None,

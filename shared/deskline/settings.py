@@ -98,6 +98,8 @@ class ServiceSettings(BaseSettings):
 
     desktop_token: SecretStr | None = None
     """What the agents' desktop sends to autoreply's ``/knowledge``, as a bearer token; absent: it answers nobody."""
+    metrics_token: SecretStr | None = None
+    """What monitoring sends to ``/metrics``, as a bearer token; absent: whoever reaches the port is answered."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"

@@ -37,7 +37,7 @@ WHOLE = {
         "desktop": [{"podSelector": {"matchLabels": {"app": "desktop"}}}],
         "kafka": {"to": [{"ipBlock": {"cidr": "10.0.0.0/16"}}]},
     },
-    "monitoring": {"labels": {"release": "prometheus"}},
+    "monitoring": {"labels": {"release": "prometheus"}, "tokenSecret": "metrics"},
     "nodeSelector": {"disk": "fast"},
     "tolerations": [{"key": "desk", "operator": "Exists"}],
     "podAnnotations": {"team": "desk"},
@@ -255,6 +255,10 @@ def test_rules_are_those_that_prometheus_has_elsewhere(rendered):
     (monitor,) = of(rendered["as it is"], "ServiceMonitor").values()
     (endpoint,) = monitor["spec"]["endpoints"]
     assert endpoint["honorLabels"] is True
+    (guarded,) = of(rendered["whole"], "ServiceMonitor").values()
+    assert guarded["spec"]["endpoints"][0]["authorization"] == {
+        "credentials": {"name": "metrics", "key": "metrics-token"}
+    }
     assert endpoint["relabelings"][0]["targetLabel"] == "service", "the rules' one label"
 
 

@@ -19,7 +19,7 @@ from deskline.events.wire import decode
 from deskline.kafka import Ends, free_consumer, to_record
 from deskline.records import ALL_TOPICS, CHECKPOINTS, REPLIES, ROUTING, Event
 from deskline.stack.cli import metric_sum
-from deskline.stack.http import get
+from deskline.stack.http import get, get_metrics
 from deskline.stack.stack import Stack
 
 _POLL_MS: Final = 50
@@ -103,7 +103,7 @@ class Live:
         with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
             self.archived = await self._count_archived()
         for service, instances in self._stack.services.describe().items():
-            answers = await asyncio.gather(*(get(f"{each['http']}/metrics") for each in instances))
+            answers = await asyncio.gather(*(get_metrics(each["http"]) for each in instances))
             if all(answer is not None for answer in answers):
                 texts = [answer[1].decode("utf-8", "replace") for answer in answers if answer is not None]
                 self.lag[service] = sum(int(metric_sum(text, "deskline_lag_records") or 0) for text in texts)

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from deskline.errors import UsageError
 from deskline.stack.files import read_json, tail
-from deskline.stack.http import get
+from deskline.stack.http import get, get_metrics
 from deskline.stack.kafka import EmbeddedKafka, Profile
 from deskline.stack.postgres import EmbeddedPostgres
 from deskline.stack.processes import OwnedProcess, wait_until
@@ -228,7 +228,7 @@ async def _ask_all(stack: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 async def _ask(name: str, instance: dict[str, Any]) -> dict[str, Any]:
-    ready, metrics = await asyncio.gather(get(f"{instance['http']}/readyz"), get(f"{instance['http']}/metrics"))
+    ready, metrics = await asyncio.gather(get(f"{instance['http']}/readyz"), get_metrics(instance["http"]))
     row: dict[str, Any] = {
         "instance": name,
         "pid": instance["pid"],

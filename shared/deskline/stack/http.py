@@ -3,16 +3,20 @@
 import asyncio
 from urllib.parse import urlsplit
 
+from deskline.settings import ServiceSettings
 
-async def get(url: str, timeout_s: float = 2.0) -> tuple[int, bytes] | None:
-    """(status, body), or None while nobody answers."""
+
+async def get(url: str, timeout_s: float = 2.0, *, token: str | None = None) -> tuple[int, bytes] | None:
+    """(status, body), or None while nobody answers. ``token``: sent as a bearer token."""
     parts = urlsplit(url)
     try:
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
             try:
-                request = f"GET {parts.path} HTTP/1.0\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n"
-                writer.write(request.encode())
+                request = f"GET {parts.path} HTTP/1.0\r\nHost: {parts.netloc}\r\nConnection: close\r\n"
+                if token is not None:
+                    request += f"Authorization: Bearer {token}\r\n"
+                writer.write(f"{request}\r\n".encode())
                 answer = await reader.read(-1)
             finally:
                 writer.close()
@@ -20,3 +24,9 @@ async def get(url: str, timeout_s: float = 2.0) -> tuple[int, bytes] | None:
         return int(head.split(None, 2)[1]), body
     except (OSError, TimeoutError, ValueError, IndexError):
         return None
+
+
+async def get_metrics(address: str) -> tuple[int, bytes] | None:
+    """``/metrics`` of a service at ``http://host:port``, with the token of this environment where it has one."""
+    token = ServiceSettings().metrics_token
+    return await get(f"{address}/metrics", token=None if token is None else token.get_secret_value())
