@@ -62,6 +62,12 @@ CUSTOMERS: Final = Dashboard(
               "Told in five minutes."),
         Panel("Retracted", (('sum(increase(deskline_sla_told_total{type="sla.breach_retracted.v1"}[1h]))', "retracted"),), "short",
               "Breaches that a late event took back, in an hour."),
+        Panel("The platform's measure, a day", (
+            ("sum(increase(deskline_platform_in_time_total[1d])) / sum(increase(deskline_platform_conversations_total[1d]))",
+             "answered inside 180 s"),), "percentunit",
+              "Closed conversations, 08:00:00 to 22:59:59; one late round, or nobody, and it counts zero. deskline report is exact.", "stat"),
+        Panel("Reminders", (("sum by (kind) (increase(deskline_sla_reminders_total[1h]))", "{{kind}}"),), "short",
+              "Told to owners, in an hour."),
         Panel("Time to answer", _quantiles("deskline_sla_answer_seconds", "metric"), "s",
               "Counted time of the clocks that were met; targets are boundaries of the buckets."),
         Panel("Delay of messages", (

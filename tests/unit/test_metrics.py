@@ -59,6 +59,8 @@ def test_what_rules_ask_for_is_there_at_zero_before_anything_happens(registry):
             for word in Word:
                 assert shown("deskline_sla_told_total", metric=metric, tier=tier, type=word.value) == 0
         assert shown("deskline_sla_overdue_clocks", metric=metric) == 0
+    for name in ("conversations", "in_time", "late", "unassigned"):
+        assert shown(f"deskline_platform_{name}_total") == 0
     for kind in REMINDERS:
         assert shown("deskline_sla_reminders_total", kind=kind) == 0
         assert shown("deskline_sla_answer_seconds_count", metric=metric) == 0

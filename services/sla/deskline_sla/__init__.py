@@ -34,6 +34,8 @@ words on each clock are written to ``shadow_clocks`` in the same transaction. Th
 fold at the instant at which it comes into force: open clocks that are not breached take it there (``policy.clock.retarget``), counted
 anew from their start. Conversations in which nothing happens then are woken by ``reevaluation``.
 
+**The platform's measure** (``platform``) is counted as conversations are closed, by the code of ``deskline report``.
+
 **Reminders** (``policy.remind``) are nudges to the owner that a message waits unread or unanswered. They follow from the same fold, by the
 same watermark, and are never taken back.
 """

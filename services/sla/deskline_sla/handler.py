@@ -37,6 +37,7 @@ from deskline_sla.model import (
     Telling,
     Walk,
 )
+from deskline_sla.platform import measured
 from deskline_sla.policy import clock as clocks
 from deskline_sla.policy import order, remind
 from deskline_sla.policy.fold import Fold, owner_at
@@ -88,6 +89,9 @@ class SlaFolding:
         for change in _overdue_changes(subject, context.lane, state, live):
             context.effect(change)
         nudges = self._remind(state, events, counted, live.fold, context) if context.config.reminds else []
+        closes = [event.offset for event in counted if event.type == "conversation.closed.v1"]
+        if closes and self.tally is not None:
+            self.tally.measure(measured(closes, state.facts, state.shop, context.config))
         # apply
         said = [reminder(subject, state.shop, nudge, context.now) for nudge in nudges]
         return self._told(subject, say, counted, state, context) + said

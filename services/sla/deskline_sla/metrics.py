@@ -10,6 +10,7 @@ from prometheus_client import Counter as Metric
 
 from deskline.clock import SECOND, rfc3339
 from deskline.ids import clock_id
+from deskline.report.platform import PlatformShare
 from deskline_sla.model import FOREVER, METRICS, Clock, Nudge, ShadowClock, Telling, Word
 
 TIERS: Final = ("vip", "regular", "new", "other")
@@ -76,6 +77,19 @@ class Tally:
             (metric, agreement): shadow.labels(metric, agreement) for metric in METRICS for agreement in AGREEMENTS
         }
         self._compared: Counter[tuple[str, str]] = Counter()
+        self._platform: Final = tuple(
+            Metric(f"deskline_platform_{name}", text, registry=registry)
+            for name, text in (
+                ("conversations", "Closed conversations that count in the platform's own measure."),
+                (
+                    "in_time",
+                    "What they count: 1 each where every round was answered inside 180 s, by the shop's reading.",
+                ),
+                ("late", "Those with a late round."),
+                ("unassigned", "Closed conversations that no agent had."),
+            )
+        )
+        self._measured: list[PlatformShare] = []
         self._decided: Counter[tuple[int, str, Word]] = Counter()
         self._answered: list[tuple[int, float]] = []
         """Metric, seconds."""
@@ -107,7 +121,13 @@ class Tally:
         )
         self._compared[clock.metric, agreement] += 1
 
+    def measure(self, shares: Iterable[PlatformShare]) -> None:
+        self._measured.extend(shares)
+
     def committed(self) -> None:
+        for share in self._measured:
+            for counter, value in zip(self._platform, share, strict=True):
+                counter.inc(value)
         for about, count in self._compared.items():
             self._shadow[about].inc(count)
         for kind, count in self._reminded.items():
@@ -126,6 +146,7 @@ class Tally:
     def aborted(self) -> None:
         self._decided.clear()
         self._reminded.clear()
+        self._measured.clear()
         self._compared.clear()
         self._answered.clear()
         self._late.clear()

@@ -98,20 +98,30 @@ def _first(events: Sequence[Event]) -> list[Event]:
     return kept
 
 
-class _Reader:
+class RoundReader:
+    """Takes what happened in the order of its places, and notes the rounds in the story."""
+
     def __init__(self, story: Story) -> None:
         self.story = story
         self.any_since: int | None = None
         self.agent_since: int | None = None
         self.hands = False
 
+    def said(self, at: int) -> None:
+        """The customer wrote."""
+        self.any_since = at if self.any_since is None else self.any_since
+        if self.hands and self.agent_since is None:
+            self.agent_since = at
+
     def answered(self, at: int, agent: str) -> None:
+        """``agent`` empty: by a bot."""
         if self.any_since is not None:
             self.story.rounds.append(Round(self.any_since, at, agent))
             self.any_since = None
         if agent and self.agent_since is not None:
             self.story.agent_rounds.append(Round(self.agent_since, at, agent))
             self.agent_since = None
+        self.hands = self.hands or bool(agent)
 
     def closed(self) -> None:
         if self.any_since is not None:
@@ -158,7 +168,7 @@ def _story(subject: str, events: Sequence[Event]) -> Story:
         story.opened_at = min(event.at for event in messages)
     elif events:
         story.shop = getattr(events[0].data, "shop_id", "")
-    reader = _Reader(story)
+    reader = RoundReader(story)
     # sla tells in the order of its topic; all the rest counts by event time.
     for event in (event for event in events if event.topic == SLA):
         _clock(story, event)
@@ -175,19 +185,16 @@ def _story(subject: str, events: Sequence[Event]) -> Story:
     return story
 
 
-def _take(reader: _Reader, story: Story, event: Event, place: int) -> None:
+def _take(reader: RoundReader, story: Story, event: Event, place: int) -> None:
     at, data = event.at, event.data
     match event.type:
         case "message.received.v1":
-            reader.any_since = at if reader.any_since is None else reader.any_since
-            if reader.hands and reader.agent_since is None:
-                reader.agent_since = at
+            reader.said(at)
             story.lines.append(Line(at, "customer_wrote"))
         case "message.sent.v1" if data.author.kind == "agent":
             story.assigned = True
             story.advised.append((at, data.author.id))
             reader.answered(place, data.author.id)
-            reader.hands = True
             story.lines.append(Line(at, "agent_wrote", data.author.id))
         case "message.sent.v1" if data.author.kind == "bot":
             reader.answered(place, "")

@@ -87,9 +87,13 @@ class Fold:
         A version stands before the facts of its instant: what starts there starts under it already.
         """
         walk, instants = self.walk, self.book.reevaluated_at
-        for instant in instants[bisect_right(instants, walk.reevaluated) : bisect_right(instants, until)]:
-            walk.reevaluated = instant
-            for clock in self.open_clocks():
+        due = instants[bisect_right(instants, walk.reevaluated) : bisect_right(instants, until)]
+        if not due:
+            return
+        walk.reevaluated = due[-1]
+        running = self.open_clocks()
+        for instant in due if running else ():
+            for clock in running:
                 if clock.started_at >= instant or clocks.exceeded(clock, instant, self.hours(clock)):
                     continue
                 new = self.book.reevaluated(clock, instant)
