@@ -68,10 +68,10 @@ def _watching() -> list[dict[str, Any]]:
         _alert(
             "DesklineUnattended",
             'max by (of, service) (label_replace(ALERTS{alertstate="firing",severity="critical"}, "of", "$1", "alertname", "(.*)"))',
-            "{{ $labels.of }} has been firing for half an hour and nobody has ended it.",
+            "{{ $labels.of }} has been firing for a quarter of an hour and nobody has ended it.",
             severity="escalation",
             audience="leads",
-            for_="30m",
+            for_="15m",
         ),
     ]
 
