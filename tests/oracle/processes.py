@@ -44,9 +44,13 @@ async def run(seed: int, conversations: int, settings: ServiceSettings) -> tuple
         await apply_directory(desk.settings, Path(folder))
         now = now_us()
         drafts = history(
-            seed, conversations, now - _BEFORE_S * SECOND, span_s=_BEFORE_S + _LIVE_S, live=Live(now)
+            seed,
+            conversations + conversations // 100,
+            now - _BEFORE_S * SECOND,
+            span_s=_BEFORE_S + _LIVE_S,
+            live=Live(now),
         ).drafts
-        # Of the log of such a day, what has arrived by the end of the run.
+        # Of the log of such a day, what has arrived by the end of the run; of a few conversations that is nothing.
         drafts = [draft for draft in drafts if draft.arrives < now + _LIVE_S * SECOND]
         sent = asyncio.Event()
         faults = asyncio.create_task(_faults(desk, chance, counts, sent))
