@@ -111,9 +111,6 @@ class Turn:
         return int(seq)
 
 
-Act = Callable[[Turn], dict[str, Any]]
-
-
 def once(
     turn: Turn, scope: str, key: str | None, asked: dict[str, Any], act: Callable[[str], dict[str, Any]]
 ) -> dict[str, Any]:

@@ -31,6 +31,3 @@ class Hub:
         for key in keys:
             for event in self._watching.get(key, ()):
                 event.set()
-
-    def wake_all(self) -> None:
-        self.wake(list(self._watching))

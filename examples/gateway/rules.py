@@ -64,23 +64,26 @@ class Refusal(StrEnum):
 
 
 def may_write(agent_id: str, standing: Standing, now: int) -> Refusal | None:
-    """Contract §3, *Owner*: he holds it, or takes an open offer by writing, or takes up what nobody owns or waits for."""
-    if standing.state != "open":
-        return Refusal.CLOSED
-    if standing.held or standing.owner == agent_id:
+    """Contract §3, *Owner*: he holds it, or takes an open offer by writing, or takes up what nobody owns or waits for.
+
+    A close ends what was held; what is held after it is another request, a complaint's.
+    """
+    if standing.held:
         return None
     if standing.offered_until is not None:
         return None if now <= standing.offered_until else Refusal.TOO_LATE
-    if standing.owner is None and not standing.open_request:
+    if standing.state != "open":
+        return Refusal.CLOSED
+    if standing.owner == agent_id or (standing.owner is None and not standing.open_request):
         return None
     return Refusal.NOT_YOURS
 
 
 def may_act(agent_id: str, standing: Standing) -> Refusal | None:
     """To hold, resume, hand on or close a conversation one must own it."""
-    if standing.state != "open":
-        return Refusal.CLOSED
-    return None if standing.held or standing.owner == agent_id else Refusal.NOT_YOURS
+    if standing.held or standing.owner == agent_id:
+        return None
+    return Refusal.CLOSED if standing.state != "open" else Refusal.NOT_YOURS
 
 
 def next_time(now: int, told_at: int) -> int:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -248,6 +249,13 @@ async def test_a_conversation_from_the_first_message_to_the_rating(gateway, clie
     assert await anna.desk(customer.id) is None
     shown = (await client.get("/metrics")).text
     assert 'deskline_gateway_replies_total{fate="delivered"} 1.0' in shown
+    stack = json.loads((gateway.state_dir / "stack.json").read_text())
+    delays = (await client.get(f"{stack['services']['autoreply'][0]['http']}/metrics")).text
+    for stage in ("to_broker", "to_decision"):
+        (count,) = re.findall(
+            rf'^deskline_message_delay_seconds_count{{channel="web",stage="{stage}"}} (\S+)', delays, re.MULTILINE
+        )
+        assert float(count) >= 2, stage
 
 
 async def _told(gateway: Running, conversation_id: str, last: str) -> list[dict] | None:

@@ -150,7 +150,9 @@ def test_a_reply_is_sent_until_its_time_and_not_once_an_agent_has_written(reply,
         (Standing("open", None, False, False, None), None),
         (Standing("open", None, True, False, None), Refusal.NOT_YOURS),
         (Standing("open", "b", True, False, None), Refusal.NOT_YOURS),
-        (Standing("closed", "a", False, True, None), Refusal.CLOSED),
+        (Standing("closed", None, False, False, None), Refusal.CLOSED),
+        (Standing("closed", "a", True, True, None), None),
+        (Standing("closed", None, True, False, 100), None),
     ],
 )
 def test_who_may_write(standing, expected):
@@ -160,7 +162,7 @@ def test_who_may_write(standing, expected):
 def test_only_the_owner_acts():
     assert rules.may_act("a", Standing("open", "a", False, False, None)) is None
     assert rules.may_act("a", Standing("open", None, True, False, 100)) is Refusal.NOT_YOURS
-    assert rules.may_act("a", Standing("closed", "a", False, True, None)) is Refusal.CLOSED
+    assert rules.may_act("a", Standing("closed", None, False, False, None)) is Refusal.CLOSED
 
 
 # --- what customers do ----------------------------------------------------------------------------------------------
@@ -336,6 +338,18 @@ def test_what_deskline_takes_back_is_no_longer_the_agents(world):
     refused("not_yours", desk.write, world.turn, "anna", world.talk, "w2", text="您好", in_reply_to=None)
     desk.write(world.turn, "ben", world.talk, "w3", text="您好", in_reply_to=None)
     assert world.turn.conversation(world.talk)["owner"] == "ben"
+
+
+def test_a_complaint_after_the_close_is_answered_and_closed(world):
+    world.served()
+    desk.close_by_agent(world.turn, "anna", world.talk, "k", resolved=True)
+    complaint = desk.complain(world.later(60), world.talk, "k2", "质量")["complaint_id"]
+    world.queued("q2")
+    world.assigned("ben", "a2", "q2")
+    desk.write(world.turn, "ben", world.talk, "w1", text="非常抱歉", in_reply_to=None)
+    desk.close_complaint(world.turn, "ben", world.talk, complaint)
+    refused("closed", desk.close_by_agent, world.turn, "ben", world.talk, "k3", resolved=True)
+    assert delivery.due(world.turn, world.talk, 0)[-1]["text"] == "非常抱歉"
 
 
 def test_a_stranger_may_not_even_look(world):
