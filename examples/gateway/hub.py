@@ -13,6 +13,8 @@ Key = tuple[str, str]
 class Hub:
     def __init__(self) -> None:
         self._watching: defaultdict[Key, set[asyncio.Event]] = defaultdict(set)
+        self.closing = False
+        """The process stops: who is awake answers what there is, and ends."""
 
     @contextmanager
     def watching(self, key: Key) -> Iterator[asyncio.Event]:
@@ -31,3 +33,7 @@ class Hub:
         for key in keys:
             for event in self._watching.get(key, ()):
                 event.set()
+
+    def close(self) -> None:
+        self.closing = True
+        self.wake(list(self._watching))

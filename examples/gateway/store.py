@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
+from deskline.errors import UsageError
+
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
@@ -77,7 +79,13 @@ class Store:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self.secret = await loop.run_in_executor(self._thread, self._open)
+        try:
+            self.secret = await loop.run_in_executor(self._thread, self._open)
+        except sqlite3.Error as error:
+            self._thread.shutdown()
+            raise UsageError(
+                f"{self._path}: {error}; does another gateway run on it, or is it no file of a gateway?"
+            ) from None
         return self
 
     def _open(self) -> bytes:

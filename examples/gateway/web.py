@@ -22,6 +22,7 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import generate_latest
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deskline.events.fields import Count, Decimal, EnvelopeId, Id, Prose, Score, Text, Word, Words
 from deskline.events.models import Attachment, Customer
@@ -172,11 +173,43 @@ def build(gateway: Gateway) -> FastAPI:
         openapi_url="/openapi.json",
         responses=_ANSWERS,
     )
+    app.add_middleware(_Careful)
     _refusals(app)
     customers(app, gateway)
     agents(app, gateway)
     around(app, gateway)
     return app
+
+
+class _Careful:
+    """Bodies of a known and bounded length in; out, headers for the day on which a page forgets that what people wrote is text."""
+
+    _HEADERS: Final = (
+        (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+    )
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def careful(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                more = ((b"cache-control", b"no-store"),) if scope["path"].startswith("/v1/") else ()
+                message["headers"] = [*message["headers"], *self._HEADERS, *more]
+            await send(message)
+
+        length = dict(scope["headers"]).get(b"content-length", b"")
+        if scope["method"] in ("POST", "PUT") and not (length.isdigit() and int(length) <= _MOST_BYTES):
+            refusal = JSONResponse({"code": "too_large", "message": "a body of known length, of 256 KiB at most"}, 413)
+            await refusal(scope, receive, careful)
+        else:
+            await self._app(scope, receive, careful)
 
 
 def _refusals(app: FastAPI) -> None:
@@ -195,13 +228,6 @@ def _refusals(app: FastAPI) -> None:
     @app.exception_handler(ValueError)
     async def unsayable(_: Request, error: ValueError) -> Response:
         return JSONResponse({"code": "invalid", "message": str(error)}, 422)
-
-    @app.middleware("http")
-    async def bounded(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-        length = request.headers.get("content-length")
-        if request.method in ("POST", "PUT") and (length is None or not length.isdigit() or int(length) > _MOST_BYTES):
-            return JSONResponse({"code": "too_large", "message": "a body of known length, of 256 KiB at most"}, 413)
-        return await go_on(request)
 
 
 def _bearer(request: Request) -> str:
@@ -265,7 +291,7 @@ def customers(app: FastAPI, gateway: Gateway) -> None:
                 changed.clear()
                 found = await _look(gateway, conversation_id, after)
                 left = deadline - asyncio.get_running_loop().time()
-                if found["messages"] or left <= 0:
+                if found["messages"] or left <= 0 or gateway.hub.closing:
                     return found
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(changed.wait(), left)
@@ -337,7 +363,7 @@ def customers(app: FastAPI, gateway: Gateway) -> None:
             await _confirm(gateway, conversation_id, shown)
             cursor, state = shown, None
             with gateway.hub.watching(("conversation", conversation_id)) as changed:
-                while True:
+                while not gateway.hub.closing:
                     await changed.wait()
                     changed.clear()
                     found = await _look(gateway, conversation_id, cursor)
@@ -578,7 +604,7 @@ def agents(app: FastAPI, gateway: Gateway) -> None:
             before = None
             await hear({})
             with gateway.hub.watching(("agent", agent_id)) as changed:
-                while True:
+                while not gateway.hub.closing:
                     await changed.wait()
                     changed.clear()
                     found = await gateway.change(lambda turn: desk.desk_of(turn, agent_id))
@@ -609,16 +635,5 @@ def around(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
         return Response(generate_latest(gateway.metrics.registry), media_type="text/plain; version=0.0.4")
-
-    @app.middleware("http")
-    async def careful(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-        answer = await go_on(request)
-        # What people wrote is shown as text; should a page ever forget it, nothing foreign runs.
-        answer.headers["Content-Security-Policy"] = "default-src 'self'; frame-ancestors 'none'"
-        answer.headers["X-Content-Type-Options"] = "nosniff"
-        answer.headers["Referrer-Policy"] = "no-referrer"
-        if request.url.path.startswith("/v1/"):
-            answer.headers["Cache-Control"] = "no-store"
-        return answer
 
     app.mount("/", StaticFiles(directory=PAGES, html=True))

@@ -372,6 +372,23 @@ async def test_who_shows_no_token_or_sends_nonsense_is_told_so(gateway, client):
     assert (await client.get("/livez")).status_code == 200
 
 
+async def test_it_stops_at_once_though_people_wait_and_comes_back_to_them(gateway, client):
+    customer = await Customer.arrives(client)
+    taken = await customer.says("转人工")
+    path, query = f"/v1/conversations/{customer.id}/messages", {"after": taken["seq"], "wait_s": 25}
+    poll = asyncio.create_task(client.get(path, params=query, headers=customer.headers))
+    async with _screen(gateway, customer, taken["seq"]) as socket:
+        assert "state" in json.loads(await socket.recv())
+        begun = time.monotonic()
+        assert await asyncio.to_thread(gateway.stop) == 0
+        assert time.monotonic() - begun < 15
+        assert (await poll).json()["messages"] == []
+    assert "Traceback" not in (gateway.state_dir / "gateway.log").read_text()
+    gateway.start()
+    assert (await client.get(path, headers=customer.headers)).json()["messages"][0]["text"] == "转人工"
+    await customer.post("close", resolved=False)
+
+
 # --- tools ----------------------------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from examples.gateway.store import SCHEMA, Store
 from examples.gateway.web import PAGES
 
 from deskline.clock import SECOND, now_us, rfc3339
+from deskline.errors import UsageError
 from deskline.events import models
 from deskline.events.wire import decode, encode, new
 from deskline.records import REPLIES, ROUTING, SLA, Event, Record
@@ -450,6 +451,8 @@ async def test_works_that_share_a_transaction_fail_alone_and_survive_a_restart(t
         names = await store.run(lambda db: {row["name"] for row in db.execute("SELECT name FROM meta")})
         assert names == {"a", "b", "secret"}
         assert store.secret == secret
+        with pytest.raises(UsageError, match="another gateway"):
+            await Store(file).__aenter__()
     assert file.stat().st_mode & 0o077 == 0
 
 
