@@ -203,6 +203,14 @@ def customer_of(turn: Turn, conversation_id: str) -> str:
     return found
 
 
+def number_of(turn: Turn, conversation_id: str, message_id: str) -> int:
+    """The message's number in the conversation; 0 where there is none."""
+    found = turn.one(
+        "SELECT seq FROM messages WHERE conversation_id = ? AND message_id = ?", conversation_id, message_id
+    )
+    return 0 if found is None else int(found["seq"])
+
+
 def read(turn: Turn, conversation_id: str, message_id: str, kind: str, reader: str) -> dict[str, Any]:
     """A read receipt: one for each message, by the other side."""
     row = turn.conversation(conversation_id)

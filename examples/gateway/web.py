@@ -22,6 +22,7 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import generate_latest
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deskline.events.fields import Count, Decimal, EnvelopeId, Id, Prose, Score, Text, Word, Words
@@ -151,6 +152,7 @@ Key = Annotated[
 ]
 Done = dict[str, Any]
 _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    400: {"model": Problem, "description": "A body that is no JSON in UTF-8."},
     401: {"model": Problem, "description": "No token, or not the right one."},
     403: {"model": Problem, "description": "Another agent's."},
     404: {"model": Problem, "description": "No such thing."},
@@ -158,6 +160,7 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
         "model": Problem,
         "description": "It cannot be done now: closed, not_yours, too_late, key_reused, message_id_reused.",
     },
+    413: {"model": Problem, "description": "A body of unknown length, or of more than 256 KiB."},
     422: {"model": Problem, "description": "Not what is described here."},
     503: {"model": Problem, "description": "Kafka has not taken what is waiting."},
 }
@@ -217,6 +220,10 @@ def _refusals(app: FastAPI) -> None:
     async def refused(_: Request, error: Refused) -> Response:
         headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}.get(error.status)
         return JSONResponse({"code": error.code, "message": error.words}, error.status, headers)
+
+    @app.exception_handler(HTTPException)
+    async def unreadable(_: Request, error: HTTPException) -> Response:
+        return JSONResponse({"code": "unreadable", "message": str(error.detail)}, error.status_code, error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
@@ -300,11 +307,14 @@ def customers(app: FastAPI, gateway: Gateway) -> None:
     async def customer_read(conversation_id: Mine, body: ReadReceipt) -> Done:
         """The customer has read a message of an agent or the robot."""
 
-        def work(turn: Turn) -> Done:
-            customer = desk.customer_of(turn, conversation_id)
-            return desk.read(turn, conversation_id, body.message_id, "customer", customer)
+        def work(turn: Turn) -> tuple[str, list[float]]:
+            # Who has read it has it on the screen, whichever of the two is heard first.
+            seconds = delivery.confirm(turn, conversation_id, desk.number_of(turn, conversation_id, body.message_id))
+            desk.read(turn, conversation_id, body.message_id, "customer", desk.customer_of(turn, conversation_id))
+            return turn.conversation(conversation_id)["channel"], seconds
 
-        return await gateway.change(work)
+        _measured(gateway, *await gateway.change(work))
+        return {}
 
     @app.post(path + "/close", tags=["customer"])
     async def customer_closes(conversation_id: Mine, body: Closing, key: Key = None) -> Done:
@@ -385,7 +395,10 @@ async def _confirm(gateway: Gateway, conversation_id: str, after: int) -> None:
     def work(turn: Turn) -> tuple[str, list[float]]:
         return turn.conversation(conversation_id)["channel"], delivery.confirm(turn, conversation_id, after)
 
-    channel, seconds = await gateway.change(work)
+    _measured(gateway, *await gateway.change(work))
+
+
+def _measured(gateway: Gateway, channel: str, seconds: list[float]) -> None:
     for one in seconds:
         gateway.metrics.shown(channel, one)
 

@@ -255,6 +255,15 @@ def test_a_reply_is_told_when_a_screen_shows_it_and_not_before(world):
     assert delivery.due(world.turn, world.talk, 0)[1]["text"] == "您好", "it stays in the history"
 
 
+def test_who_reads_a_reply_has_it(world):
+    world.replied(world.says())
+    bot = delivery.due(world.turn, world.talk, 0)[1]
+    delivery.confirm(world.turn, world.talk, desk.number_of(world.turn, world.talk, bot["message_id"]))
+    desk.read(world.turn, world.talk, bot["message_id"], "customer", "k-1")
+    assert world.types()[1:] == ["message.sent", "message.read"]
+    refused("no_message", desk.read, world.turn, world.talk, "nothing", "customer", "k-1")
+
+
 def test_a_reply_that_comes_twice_is_one(world):
     message_id = world.says()
     world.replied(message_id, event_id="one")
