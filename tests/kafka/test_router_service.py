@@ -14,7 +14,7 @@ from tests.fixtures.deployment import Deployment, by_conversation, caught_up, ga
 
 from deskline import ids
 from deskline.clock import SECOND, now_us, parse_rfc3339, rfc3339
-from deskline.records import ROUTING
+from deskline.records import ROUTING, SHOPS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -144,6 +144,75 @@ async def test_who_is_handed_over_waits_until_an_agent_comes_and_the_explanation
     assert (explanation["rule"], explanation["step"], explanation["considered"]) == ("any", 1, 4)
     assert explanation["eligible"] + sum(explanation["rejected"].values()) == 4
     assert "agents.v1/" in assigned.source
+    assert await rules_broken(desk, eventually) == []
+
+
+async def test_a_surge_is_told_on_shops_v1_calls_the_reserve_and_ends_by_itself(configured, eventually):
+    routes = """
+mode: %s
+surge: {enter: {queue: 2}, leave: {queue: 0}, calm_s: 1}
+rules: [{rule_id: any, steps: [{keep_skills: false}]}]
+"""
+    agents = "agents: [{agent_id: anna, capacity: 1, wrap_up_s: 2}, {agent_id: kept, reserve: true, capacity: 1}]"
+    desk = await configured(agents=agents, routes=routes)
+
+    async def surges():
+        return [out for out in await desk.told(SHOPS) if out.value["type"].startswith("routing.")]
+
+    async def surges_told(count):
+        return len(await surges()) >= count
+
+    async with desk.running("router"):
+        at = now_us()
+        await desk.send([status("anna", at, "online"), status("kept", at, "online"), *asked("c-1", at)])
+        await eventually(told(desk, 2), "anna has one")
+        await desk.send(asked("c-2", at))
+        await eventually(told(desk, 3), "one waits, and the reserve does not take it")
+        await desk.send(asked("c-3", at))
+        await eventually(told(desk, 5), "the reserve is called")
+        await desk.send([closed("c-1", now_us())])
+        # No record comes any more: the end of wrapping up, and of the surge, are the router's own to notice.
+        await eventually(told(desk, 7), "anna has wrapped up", 15)
+        await eventually(lambda: surges_told(2), "the surge has ended", 15)
+    entered, left = await surges()
+    assert entered.data == {"shop_id": "teahouse", "cause": "queue", "reserve_agents": ["kept"], "capacity_added": 0}
+    assert (entered.value["source"], entered.value["subject"]) == ("/deskline/router", "teahouse")
+    assert (left.value["type"], left.data["cause"]) == ("routing.surge_left.v1", "calm")
+    found = await desk.told(ROUTING)
+    given = {out.value["subject"]: out for out in found if out.value["type"] == "conversation.assigned.v1"}
+    assert sorted(out.data["agent_id"] for out in given.values()) == ["anna", "anna", "kept"]
+    (released,) = [out for out in found if out.value["type"] == "conversation.released.v1"]
+    last = max(given.values(), key=time_of)
+    assert 2 <= (time_of(last) - time_of(released)) / SECOND < 3
+    assert await rules_broken(desk, eventually, "2", "3", "5") == []
+
+
+async def test_a_customer_comes_back_to_who_had_him_last_whatever_the_partition_and_after_a_restart(
+    configured, eventually
+):
+    routes = "mode: %s\nrules: [{rule_id: own, steps: [{own_agent: true, wait_s: 60}, {keep_skills: false}]}]\n"
+    desk = await configured(agents="agents: [{agent_id: anna}, {agent_id: bo}, {agent_id: carl}]", routes=routes)
+
+    def of(customer, subject):
+        at = now_us()
+        stated = {"customer_id": customer}
+        return [
+            said(subject, at, "m-1", customer=stated, shop_id="teahouse"),
+            handed_over(subject, at, "m-1", shop_id="teahouse"),
+        ]
+
+    async with desk.running("router"):
+        await desk.send([status(name, now_us(), "online") for name in ("anna", "bo", "carl")])
+        for n in range(3):
+            await desk.send(of(f"k-{n}", f"first-{n}"))
+            await eventually(told(desk, 2 * n + 2), "assigned")
+    async with desk.running("router"):
+        for n in range(3):
+            await desk.send(of(f"k-{n}", f"again-{n}"))
+            await eventually(told(desk, 2 * n + 8), "assigned")
+    had = {out.value["subject"]: out.data["agent_id"] for out in await desk.told(ROUTING) if "explanation" in out.data}
+    assert len({had[f"first-{n}"] for n in range(3)}) == 3
+    assert [had[f"again-{n}"] for n in range(3)] == [had[f"first-{n}"] for n in range(3)]
     assert await rules_broken(desk, eventually) == []
 
 

@@ -16,7 +16,7 @@ from deskline.work import Ripe, Tx, Work
 from deskline_router.catalog import BookCatalog
 from deskline_router.feed import STALE_AFTER, AgentFeed, Taken
 from deskline_router.metrics import Metrics
-from deskline_router.model import Conversation, Customer, Fate, Input, Profile, State
+from deskline_router.model import Conversation, Customer, Fate, Input, State
 from deskline_router.policy import Unit, World, decide, wakes_at
 from deskline_router.policy.agents import grace_ends
 from deskline_router.policy.conversation import HANDLERS, LEFT_REASONS, due, stated
@@ -394,11 +394,11 @@ def may_decide(
 
 def _news(event: Event, conversation: Conversation, known: Mapping[tuple[str, str], Customer]) -> bool:
     """The message says something of its customer that is not recorded."""
-    said = stated(event.data)
-    if said == Profile(entry_point=said.entry_point, channel=said.channel):
+    him = event.data.customer
+    if him.tier is him.total_spend is him.average_order is him.order_count is him.dedicated_agent_id is None:
         return False
-    customer = known.get((conversation.shop_id or event.data.shop_id, event.data.customer.customer_id))
-    return customer is None or not covered(customer, said)
+    customer = known.get((conversation.shop_id or event.data.shop_id, him.customer_id))
+    return customer is None or not covered(customer, stated(event.data))
 
 
 def _customers(events: Iterable[tuple[int, Input]], conversations: Mapping[str, Conversation]) -> set[tuple[str, str]]:

@@ -159,8 +159,10 @@ class Served(msgspec.Struct, array_like=True, gc=False):
 
     wait: int = 0
     """µs that the last one to enter service had waited."""
-    entries: list[int] = msgspec.field(default_factory=list)
-    """Instants of the last entries into service, oldest first."""
+    at: int = 0
+    """When he did."""
+    paces: list[int] = msgspec.field(default_factory=list)
+    """µs between an entry and the one before it, of those who were waiting by then already; the newest last."""
 
 
 class ShopState(msgspec.Struct, gc=False):

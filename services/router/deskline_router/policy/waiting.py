@@ -1,8 +1,9 @@
 """What those who wait are told, and what is counted to tell it: arrivals, entries into service, estimates. Pure.
 
 The estimate of a wait: how many of the same rule are ahead, times the mean time between the last entries of that rule into
-service. Where too few have entered lately, the wait of the last one who did (last-to-enter-service; Ibrahim and Whitt
-2009), less what has been waited already. Who waits for the shop to open is told the opening besides.
+service while somebody was waiting. Where none has entered so lately, the wait of the last one who did
+(last-to-enter-service; Ibrahim and Whitt 2009), less what has been waited already. Who waits for the shop to open is told
+the opening besides.
 """
 
 import heapq
@@ -15,9 +16,8 @@ from deskline_router.policy.world import World
 
 _SPAN: Final = 10 * SECOND
 _MINUTE: Final = 60 * SECOND
-_ENTRIES_KEPT: Final = 17
-"""Sixteen intervals: enough for a mean, few enough to follow the pace of the day."""
-_ENTRIES_NEEDED: Final = 5
+_PACES_KEPT: Final = 64
+"""Enough for a mean that is off by an eighth, few enough to follow the pace of the day."""
 _LATELY: Final = 900 * SECOND
 """Older entries say nothing about now."""
 _RULES_KEPT: Final = 256
@@ -61,8 +61,13 @@ def note_entry(world: World, request: Request, at: int) -> None:
         world.errors.append((at - request.told_at - request.estimated) / SECOND)
     state = world.shop_state(request.shop_id)
     served = state.served.setdefault(request.rule_id, Served())
-    served.wait = max(0, at - max(request.waiting_since, request.opened_hours))
-    served.entries = [*served.entries, at][-_ENTRIES_KEPT:]
+    since = max(request.waiting_since, request.opened_hours)
+    served.wait = max(0, at - since)
+    if served.at < at - _LATELY:
+        served.paces = []
+    elif since <= served.at <= at:
+        served.paces = [*served.paces, at - served.at][-_PACES_KEPT:]
+    served.at = at
     if len(state.served) > _RULES_KEPT:
         del state.served[next(iter(state.served))]
 
@@ -108,14 +113,14 @@ def _estimate(world: World, request: Request, at: int, same: int) -> int | None:
     """``same``: those of its rule who are ahead."""
     state = world.shops.get(request.shop_id)
     served = None if state is None else state.served.get(request.rule_id)
-    if served is None or not served.entries or served.entries[-1] < at - _LATELY:
+    if served is None or served.at < at - _LATELY:
         return None
     opens = max(0, (request.opens_at or 0) - at)
-    lately = [entry for entry in served.entries if entry >= at - _LATELY]
-    if len(lately) >= _ENTRIES_NEEDED:
-        interval = (lately[-1] - lately[0]) / (len(lately) - 1)
-        return opens + round(interval * (same + 1))
-    return opens + max(0, served.wait - max(0, at - max(request.waiting_since, request.opened_hours)))
+    if served.paces:
+        return opens + sum(served.paces) * (same + 1) // len(served.paces)
+    left = served.wait - max(0, at - max(request.waiting_since, request.opened_hours))
+    # Who has waited longer than the last one did is told nothing rather than that it is his turn.
+    return opens + left if left > 0 else None
 
 
 def differs(request: Request, now_estimated: int | None, now: int) -> bool:
