@@ -1,6 +1,7 @@
 """Who an agent and who a customer is, by rule: what the configuration and the records make of them. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -105,5 +106,8 @@ def completed(profile: Profile, customer: Customer | None) -> Profile:
     """A conversation's profile with what is recorded of its customer, which is the newest that any of his messages said."""
     if customer is None:
         return profile
-    known = {name: fact.value for name, fact in customer.facts.items()}
+    known: dict[str, Any] = {name: fact.value for name, fact in customer.facts.items()}
+    if "orders" in known:
+        # A number of a fact comes back from its row as a float, and a request's profile holds a count.
+        known["orders"] = int(known["orders"])
     return msgspec.structs.replace(profile, **known, complaints=customer.complaints, last_agent=customer.last_agent)
