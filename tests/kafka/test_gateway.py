@@ -49,6 +49,8 @@ rules:
   - {rule_id: human, priority: 800, when: {any_of: [转人工]}, handover: {reason: asked_for_human}}
   - {rule_id: hello, when: {any_of: [你好, 在吗]}, reply: {kind: greeting, text: 您好，请问有什么可以帮您？}}
 """
+# A busy machine may need a minute to start the gateway again: the reply must still be in time by then.
+LIMITS = "deliver_by_s: 600\n"
 CUSTOMER = {"customer_id": "k-1", "tier": "regular", "name": "小明"}
 
 
@@ -105,7 +107,7 @@ def gateway(kafka, postgres, tmp_path_factory) -> Iterator[Running]:
     state_dir = tmp_path_factory.mktemp("gateway") / "state"
     shop = state_dir.parent / "config" / "_default"
     shop.mkdir(parents=True)
-    for name, text in {"agents": AGENTS, "routing": ROUTING, "rules": RULES}.items():
+    for name, text in {"agents": AGENTS, "routing": ROUTING, "rules": RULES, "limits": LIMITS}.items():
         (shop / f"{name}.yaml").write_text(text, encoding="utf-8")
     database = f"gateway_{secrets.token_hex(6)}"
 
@@ -248,7 +250,8 @@ async def test_a_conversation_from_the_first_message_to_the_rating(gateway, clie
     # deskline heard the close: nothing is left on the desk.
     assert await anna.desk(customer.id) is None
     shown = (await client.get("/metrics")).text
-    assert 'deskline_gateway_replies_total{fate="delivered"} 1.0' in shown
+    (delivered,) = re.findall(r'^deskline_gateway_replies_total\{fate="delivered"\} (\S+)', shown, re.MULTILINE)
+    assert float(delivered) >= 1
     stack = json.loads((gateway.state_dir / "stack.json").read_text())
     delays = (await client.get(f"{stack['services']['autoreply'][0]['http']}/metrics")).text
     for stage in ("to_broker", "to_decision"):
@@ -326,6 +329,7 @@ async def test_killed_at_any_moment_it_delivers_each_reply_once_and_loses_no_mes
         assert received["data"]["message_id"] == sent["data"]["in_reply_to"] == f"m{number}"
         async with _screen(gateway, customer, 0) as socket:
             assert (await _next(socket, "bot"))["text"] == sent["data"]["text"], "the history has it"
+        await customer.post("close", resolved=True)
 
 
 @contextlib.asynccontextmanager
@@ -375,6 +379,8 @@ async def test_who_shows_no_token_or_sends_nonsense_is_told_so(gateway, client):
 async def test_it_stops_at_once_though_people_wait_and_comes_back_to_them(gateway, client):
     customer = await Customer.arrives(client)
     taken = await customer.says("转人工")
+    log = gateway.state_dir / "gateway.log"
+    before = len(log.read_text())
     path, query = f"/v1/conversations/{customer.id}/messages", {"after": taken["seq"], "wait_s": 25}
     poll = asyncio.create_task(client.get(path, params=query, headers=customer.headers))
     async with _screen(gateway, customer, taken["seq"]) as socket:
@@ -383,7 +389,7 @@ async def test_it_stops_at_once_though_people_wait_and_comes_back_to_them(gatewa
         assert await asyncio.to_thread(gateway.stop) == 0
         assert time.monotonic() - begun < 15
         assert (await poll).json()["messages"] == []
-    assert "Traceback" not in (gateway.state_dir / "gateway.log").read_text()
+    assert "Traceback" not in log.read_text()[before:]
     gateway.start()
     assert (await client.get(path, headers=customer.headers)).json()["messages"][0]["text"] == "转人工"
     await customer.post("close", resolved=False)
