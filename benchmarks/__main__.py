@@ -21,6 +21,7 @@ PARTS = (
     "sla",
     "archive",
     "archive-seal",
+    "archive-life",
     "pipeline",
     "latency",
     "replay",
@@ -78,6 +79,11 @@ def main(
         from benchmarks import seal
 
         seal.measure(figures)
+    if "archive-life" in wanted:
+        print(f"the life of an archive of {messages:,} messages, from ingest to a restored backup")
+        from benchmarks import archive_life
+
+        _run(archive_life.measure(figures, messages))
     if "pipeline" in wanted:
         print(f"all four services at once draining {messages:,} messages")
         _run(drain.pipeline(figures, messages))

@@ -172,6 +172,13 @@ def _archive() -> list[dict[str, Any]]:
             for_="10m",
         ),
         _alert(
+            "DesklineArchiveDrillOld",
+            f"time() - max(deskline_archive_last_drill_timestamp_seconds) > {8 * _DAY}",
+            "No backup of the archive has been restored and found whole for {{ $value | humanizeDuration }}.",
+            severity="warning",
+            for_="1h",
+        ),
+        _alert(
             "DesklineArchiveKeepingFailed",
             "max by (task) (deskline_archive_keeping_failed) > 0",
             "The archive's {{ $labels.task }} fails by something that a person has to mend.",

@@ -129,6 +129,7 @@ ARCHIVE: Final = Dashboard(
         Panel("Nearest loss by partition", (
             ("bottomk(5, min by (topic, partition) (deskline_archive_time_to_loss_seconds < +Inf))", "{{topic}}/{{partition}}"),), "s",
               "As the archive sees it: archived position against the log's start and its retention."),
+        Panel("Last good drill", (("time() - max(deskline_archive_last_drill_timestamp_seconds)", "ago"),), "s", "A backup restored and found whole.", "stat"),
         Panel("Unsealed for", (("max(deskline_archive_unsealed_age_seconds)", "longest"),), "s", "Sealed hourly, or when a segment is full."),
         Panel("Records stored", (("sum by (topic) (rate(deskline_archive_records_total[5m]))", "{{topic}}"),), "ops", "A second."),
         Panel("Bytes stored", (("sum by (topic) (rate(deskline_archive_value_bytes_total[5m]))", "{{topic}}"),), "Bps", "Values."),

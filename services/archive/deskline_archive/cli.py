@@ -12,7 +12,7 @@ from deskline.postgres import connect
 from deskline.service import run
 from deskline.settings import ServiceSettings
 from deskline.targets import PostgresDsn, StateDir, settings_of
-from deskline_archive import find_cli, legal_cli, proofs_cli
+from deskline_archive import drill_cli, find_cli, legal_cli, proofs_cli
 from deskline_archive.app import build
 from deskline_archive.store import Day, Store, load_queries
 
@@ -20,6 +20,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=False)
 proofs_cli.add_to(app)
 legal_cli.add_to(app)
 find_cli.add_to(app)
+drill_cli.add_to(app)
 
 
 @app.callback(invoke_without_command=True)

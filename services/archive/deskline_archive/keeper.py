@@ -81,6 +81,8 @@ class Keeper:
                 today, store = now_us() // DAY, Store(self._settings.topic_prefix)
                 await store.ensure_days(connection, range(today, today + DAYS_AHEAD + 1))
                 self._prepared_until(today + store.days_ahead(today))
+                last = await connection.fetchval(self._queries["last_drill"])
+                self._metrics.last_drill.set(now_us() / SECOND if last is None else last.timestamp())
             await self._look_at_stopped(connection)
             await self._told("sealing", lambda: self._seal(connection))
             if hourly and (self._own.vault_file or self._own.cold_place):

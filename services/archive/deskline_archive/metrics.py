@@ -55,6 +55,11 @@ class Metrics:
             "Age of the last seal of the topic partition that has waited longest with records unsealed; 0: none waits (worst).",
             registry=registry,
         )
+        self.last_drill: Final = Gauge(
+            f"{PREFIX}_last_drill_timestamp_seconds",
+            "When a backup was last restored and found whole; before the first time, when the archive began (whole).",
+            registry=registry,
+        )
         self.keeping_failed: Final = Gauge(
             f"{PREFIX}_keeping_failed",
             "1 where the last pass failed by what a person has to mend; the log says what (worst).",

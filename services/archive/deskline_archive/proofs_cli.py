@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -15,7 +15,7 @@ from deskline.settings import ServiceSettings
 from deskline.targets import BootstrapServers, PostgresDsn, StateDir, TopicPrefix, settings_of
 from deskline_archive import gaps, home, sealing, signing, verifier
 from deskline_archive.places import Place, place
-from deskline_archive.settings import archive_settings
+from deskline_archive.settings import ArchiveSettings, archive_settings
 from deskline_archive.veil import Vault, vault_of
 
 KeyFiles = Annotated[
@@ -193,12 +193,17 @@ def verify(
     """
     settings = settings_of(state_dir, topic_prefix=topic_prefix, postgres_dsn=postgres_dsn)
     own = archive_settings(state_dir, checkpoints=directory)
-    trusted = trust or (own.home / "trusted.txt" if own.home is not None else None)
-    if trusted is None:
-        raise UsageError("whom to trust? Give --trust, or --state-dir")
+    trusted = trusted_by(trust, own)
     kept = place(own.checkpoint_place) if own.checkpoint_place else None
-    if not asyncio.run(_verify(settings, _trusted(trusted), kept, vault_of(own))):
+    if not asyncio.run(_verify(settings, trusted, kept, vault_of(own))):
         raise typer.Exit(1)
+
+
+def trusted_by(path: Path | None, own: ArchiveSettings) -> sealing.Trusted:
+    """The keys of this file, else of the home."""
+    if path is None and own.home is None:
+        raise UsageError("whom to trust? Give --trust, or --state-dir")
+    return _trusted(path or cast("Path", own.home) / "trusted.txt")
 
 
 def _trusted(path: Path) -> sealing.Trusted:

@@ -221,3 +221,19 @@ SELECT FROM dropped WHERE stream = $1 AND first_offset < $3 AND last_offset >= $
 -- name: segment_rows
 SELECT "offset", broker_time, key, headers, value, generation, type, subject, shop_id, customer_id, agent_id FROM all_records
 WHERE stream = $1 AND "offset" >= $2 AND "offset" < $3 ORDER BY "offset";
+
+-- name: add_drill
+INSERT INTO drills (backup, seconds, restored, replayed, findings) VALUES ($1, $2, $3, $4, $5);
+
+-- name: last_drill
+-- The last good one; before the first, since when there is anything to restore.
+SELECT COALESCE((SELECT max(at) FROM drills WHERE findings = 0), (SELECT min(seen_at) FROM streams)) AS at;
+
+-- name: stored
+SELECT count(*) FROM all_records;
+
+-- name: lanes
+SELECT lane, offsets[1] AS position FROM lanes ORDER BY lane;
+
+-- name: advance
+UPDATE lanes SET offsets = ARRAY[$2::bigint], version = version + 1 WHERE lane = $1;

@@ -29,6 +29,7 @@ from deskline_archive.verifier import (
     SALT,
     Body,
     Checker,
+    Checkpoint,
     Finding,
     Segment,
     Tree,
@@ -54,6 +55,7 @@ _ROWS: Final = 1000
 _KIND: Final = "archive.checkpoint.v1"
 _HOUR: Final = 60 * MINUTE
 _SUFFIX: Final = ".checkpoint"
+_NO_SALT: Final = bytes(SALT)
 
 
 class Stream(NamedTuple):
@@ -151,7 +153,7 @@ class Sealer:
             first = stream.next_offset or 0
             leaf = gap_leaf(first, following, explanation)
             return await self._add(stream, now, (first, following), (leaf, b""), explanation)
-        first_or_none, salts, leaves = stream.next_offset, secrets.token_bytes(SALT * most), list[bytes]()
+        first_or_none, leaves, salts = stream.next_offset, list[bytes](), list[bytes]()
         async for row in rows(self._connection, stream.id, first_or_none or 0, None, most):
             body, own_salt = cleared(row, stream, self._vault)
             if body is None:
@@ -167,12 +169,50 @@ class Sealer:
                     "behind it; find out who took it (deskline archive verify), and restore it from the backup. Where Kafka "
                     "had lost it: deskline archive gap"
                 )
-            at = len(leaves) * SALT
-            leaves.append(record_leaf(body, own_salt or salts[at : at + SALT]))
+            salt = own_salt or self._salt(stream, body.offset)
+            leaves.append(record_leaf(body, salt))
+            # A salt that comes from the record's key does not stand beside the leaf: it would outlive the key.
+            salts.append(_NO_SALT if own_salt is not None else salt)
         if not leaves or first_or_none is None or (whole and len(leaves) < most):
             return None
         offsets = first_or_none, first_or_none + len(leaves)
-        return await self._add(stream, now, offsets, (b"".join(leaves), salts[: len(leaves) * SALT]), None)
+        return await self._add(stream, now, offsets, (b"".join(leaves), b"".join(salts)), None)
+
+    def _salt(self, stream: Stream, offset: int) -> bytes:
+        """Of a record in the clear. From the vault where there is one, so that a restored archive comes to the same roots."""
+        if self._vault is None:
+            return secrets.token_bytes(SALT)
+        key = self._vault.key(b"\0salts " + stream.label.encode())
+        if key is None:
+            raise FatalError("the vault lacks the key of the salts: it is not that of this archive")
+        return salt_of(key, offset)
+
+    async def again(self, stream: Stream, signed: Checkpoint, note: str) -> Stream:
+        """The segment that a checkpoint names, made again from the stored records; raises ``FatalError`` where its root is
+        another one.
+        """
+        label = f"{stream.label} segment {signed.segment}"
+        if signed.segment != stream.number + 1 or stream.next_offset not in {None, signed.first_offset}:
+            raise FatalError(f"{label} does not follow what is there")
+        leaves, salts = list[bytes](), list[bytes]()
+        async for row in rows(self._connection, stream.id, signed.first_offset, signed.next_offset):
+            body, own_salt = cleared(row, stream, self._vault)
+            if body is None or body.offset != signed.first_offset + len(leaves):
+                raise FatalError(f"{label}: offset {signed.first_offset + len(leaves)} is not there, or cannot be read")
+            salt = own_salt or self._salt(stream, body.offset)
+            leaves.append(record_leaf(body, salt))
+            # A salt that comes from the record's key does not stand beside the leaf: it would outlive the key.
+            salts.append(_NO_SALT if own_salt is not None else salt)
+        tree, proof = stream.tree.grown(b"".join(leaves))
+        if (tree.size, tree.root()) != (signed.tree_size, signed.root):
+            raise FatalError(f"{label}: its root is not what was signed")
+        offsets = signed.first_offset, signed.next_offset
+        await self._connection.execute(
+            self._queries["add_seal"],
+            *(stream.id, signed.segment, *offsets, tree.size, b"".join(leaves), b"".join(salts), b"".join(tree.peaks)),
+            *(b"".join(proof), signed.origin, tree.root(), note, to_datetime(0), None),
+        )
+        return stream._replace(number=signed.segment, next_offset=signed.next_offset, tree=tree)
 
     async def _gap(self, stream: Stream, offset: int) -> tuple[int, str] | None:
         """The offset after the gap that begins here, and its explanation."""

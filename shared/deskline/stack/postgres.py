@@ -15,6 +15,7 @@ import pwd
 import secrets
 import shutil
 import subprocess
+import tarfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -127,6 +128,26 @@ class EmbeddedPostgres:
         if not (self._data / "PG_VERSION").exists():
             self._initialise()
         self._check_version()
+
+    def restore(self, backup: Path) -> None:
+        """Prepare this new server from a base backup instead of an empty cluster: ``base.tar.gz`` and ``pg_wal.tar.gz``.
+
+        It trusts whoever comes from this machine, since the passwords are the old cluster's. Raises ``UsageError``.
+        """
+        try:
+            for name, folder in (("base.tar.gz", self._data), ("pg_wal.tar.gz", self._data / "pg_wal")):
+                folder.mkdir(parents=True, exist_ok=True)
+                with tarfile.open(backup / name) as archive:
+                    archive.extractall(folder, filter="data")
+        except (OSError, tarfile.TarError) as error:
+            raise UsageError(f"{backup} is no base backup (tar, gzip): {error}") from error
+        (self._data / "pg_hba.conf").write_text("local all all trust\nhost all all 127.0.0.1/32 trust\n")
+        self._data.chmod(0o700)
+        if self._account is not None:
+            owner = pwd.getpwnam(self._account)
+            for path in (self._data, *self._data.rglob("*")):
+                os.chown(path, owner.pw_uid, owner.pw_gid)
+        self.prepare()
 
     def spawn(self) -> None:
         """Start the server unless it runs. Returns at once."""
