@@ -11,7 +11,7 @@ from typing import Any
 from deskline_router.model import State, Status
 from deskline_router.policy import World
 from deskline_router.policy.people import reserve_of
-from deskline_router.policy.requests import time_of
+from deskline_router.policy.saying import time_of
 
 GRADES = ("trainee", "standard", "senior", "supervisor")
 

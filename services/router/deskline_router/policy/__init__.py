@@ -11,6 +11,7 @@ from typing import NamedTuple
 from deskline_router.model import SECOND, Input, Request
 from deskline_router.policy import agents, conversation, matching, requests, shadow, surge, waiting
 from deskline_router.policy.agents import StatusChange
+from deskline_router.policy.saying import tell_position
 from deskline_router.policy.world import World
 
 __all__ = ["StatusChange", "Unit", "World", "decide", "wakes_at"]
@@ -99,7 +100,7 @@ def _tell_positions(world: World) -> None:
             later.append(request)
             continue
         state.told_positions += 1
-        requests.tell_position(world, request)
+        tell_position(world, request)
     for request in later:
         waiting.note_told(world, request)
     world.tell_not_before = (second + 1) * SECOND if later else 0

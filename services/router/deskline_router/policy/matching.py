@@ -20,6 +20,7 @@ from deskline_router.model import SECOND, Agent, Fate, Request, Shop, State
 from deskline_router.policy import requests
 from deskline_router.policy.order import Rank, rank
 from deskline_router.policy.roster import Place
+from deskline_router.policy.saying import time_of
 from deskline_router.policy.steps import Requirement
 from deskline_router.policy.table import Trigger
 from deskline_router.policy.world import Kind, Queue, World
@@ -234,7 +235,7 @@ def match(world: World, compare: Compare) -> None:
         request = world.requests[queue.groups[kind][0].subject]
         if queue.shop.candidate is not None:
             compare(world, request, queue.shop.candidate, agent, kind.needed)
-        explanation = head.pool.explain(place, request, requests.time_of(world, request, agent))
+        explanation = head.pool.explain(place, request, time_of(world, request, agent))
         requests.assign(world, request, agent, kind.needed, explanation)
         if head.shares is not None:
             head.shares.note(world, agent)

@@ -14,8 +14,6 @@ from deskline_router.model import (
     Agent,
     Cause,
     Conversation,
-    Emission,
-    Origin,
     Request,
     Shop,
     State,
@@ -25,8 +23,9 @@ from deskline_router.policy import waiting
 from deskline_router.policy.order import USUAL_TARGET
 from deskline_router.policy.people import completed, tier_of
 from deskline_router.policy.promise import due_of, target_of
+from deskline_router.policy.saying import changed, required, tell, tell_queued, tell_queued_if_changed, time_of, told_by
 from deskline_router.policy.steps import Requirement, Stage, rule_for
-from deskline_router.policy.table import Move, Trigger, move
+from deskline_router.policy.table import Trigger, move
 from deskline_router.policy.world import World
 
 _OPENERS_KEPT = 64
@@ -70,7 +69,7 @@ def open_request(world: World, conversation: Conversation, request: Request, kin
     world.enqueue(request)
     waiting.note_arrival(world, request)
     _remember(conversation, request)
-    _tell_queued(world, request)
+    tell_queued(world, request)
     world.opened.append(request)
 
 
@@ -117,7 +116,7 @@ def complain(world: World, request: Request, about: str | None) -> None:
     _avoid(request, about, shop)
     if queued:
         world.enqueue(request)
-    _changed(world, request)
+    changed(world, request)
     rules = shop.routing.complaints
     if rules is not None and rules.take_back and request.live and request.agent_id == about:
         put_back(world, request, Trigger.TAKE_BACK)
@@ -135,7 +134,7 @@ def settle_complaint(world: World, request: Request, conversation: Conversation)
     request.barred = kept
     if queued:
         world.enqueue(request)
-    _changed(world, request)
+    changed(world, request)
 
 
 def _wait_for_opening(world: World, request: Request, shop: Shop) -> None:
@@ -154,7 +153,7 @@ def open_up(world: World, request: Request, watermark: int) -> None:
     world.dequeue(request)
     _opened(world, request)
     world.enqueue(request)
-    _changed(world, request)
+    changed(world, request)
 
 
 def _opened(world: World, request: Request) -> None:
@@ -192,17 +191,17 @@ def join(
     if queued:
         world.enqueue(request)
     if before != (request.priority, request.skills, request.flags, request.language, request.refuses_limit):
-        _changed(world, request)
+        changed(world, request)
         _remember(conversation, request)
     if queued:
-        _tell_queued_if_changed(world, request)
+        tell_queued_if_changed(world, request)
 
 
 def learn_opening(world: World, request: Request, at: int) -> None:
     """The message that was handed over has been read after its hand-over: the request was opened by it, at ``at``."""
     if at > request.opened_at:
         request.opened_at = at
-        _changed(world, request)
+        changed(world, request)
 
 
 def raise_priority(world: World, request: Request, priority: int) -> None:
@@ -212,10 +211,10 @@ def raise_priority(world: World, request: Request, priority: int) -> None:
     if queued:
         world.dequeue(request)
     request.priority = priority
-    _changed(world, request)
+    changed(world, request)
     if queued:
         world.enqueue(request)
-        _tell_queued_if_changed(world, request)
+        tell_queued_if_changed(world, request)
 
 
 # --- stages -----------------------------------------------------------------------------------------------------
@@ -229,7 +228,7 @@ def enter_stage(world: World, request: Request, step: int, since: int) -> None:
     while request.step < len(plan) - 1 and world.void(plan[request.step], request.excluded, shop):
         request.step += 1
     request.step_until = stage_ends(request, plan, request.step, since)
-    _changed(world, request)
+    changed(world, request)
 
 
 def advance_stages(world: World, request: Request, watermark: int) -> None:
@@ -241,7 +240,7 @@ def advance_stages(world: World, request: Request, watermark: int) -> None:
     while request.step_until is not None and request.step_until <= watermark:
         enter_stage(world, request, request.step + 1, request.step_until)
     world.enqueue(request)
-    _tell_queued_if_changed(world, request)
+    tell_queued_if_changed(world, request)
 
 
 def settle_stages(world: World, request: Request) -> None:
@@ -250,7 +249,7 @@ def settle_stages(world: World, request: Request) -> None:
     plan = world.plan(request, shop)
     if request.rule_id != plan.rule.rule_id:
         request.rule_id = plan.rule.rule_id
-        _changed(world, request)
+        changed(world, request)
     if request.opens_at is not None:
         world.dequeue(request)
         request.opens_at = None
@@ -259,12 +258,12 @@ def settle_stages(world: World, request: Request) -> None:
             request.opened_hours = world.now
             _opened(world, request)
         world.enqueue(request)
-        _changed(world, request)
+        changed(world, request)
     if request.step_until is None and request.step < len(plan.stages) - 1:
         world.dequeue(request)
         enter_stage(world, request, request.step, world.now)
         world.enqueue(request)
-    _tell_queued_if_changed(world, request)
+    tell_queued_if_changed(world, request)
 
 
 def skip_void_stage(world: World, request: Request) -> None:
@@ -272,7 +271,7 @@ def skip_void_stage(world: World, request: Request) -> None:
     world.dequeue(request)
     enter_stage(world, request, request.step, world.now)
     world.enqueue(request)
-    _tell_queued_if_changed(world, request)
+    tell_queued_if_changed(world, request)
 
 
 def forgive(world: World, request: Request, watermark: int) -> None:
@@ -284,7 +283,7 @@ def forgive(world: World, request: Request, watermark: int) -> None:
     for agent_id in over:
         del request.excluded[agent_id]
     world.enqueue(request)
-    _changed(world, request)
+    changed(world, request)
 
 
 def stage_ends(request: Request, plan: Sequence[Stage], step: int, since: int) -> int | None:
@@ -328,7 +327,7 @@ def assign(world: World, request: Request, agent: Agent, needed: Requirement, ex
     world.agent_changed(agent)
     if not offered:
         _held(world, request, agent, at)
-    _changed(world, request)
+    changed(world, request)
     data = {
         "assignment_id": request.assignment_id,
         "attempt": request.attempt,
@@ -339,7 +338,7 @@ def assign(world: World, request: Request, agent: Agent, needed: Requirement, ex
     }
     if request.accept_by is not None:
         data["accept_by"] = request.accept_by
-    _tell(world, request, Told.ASSIGNED, data, agent)
+    tell(world, request, Told.ASSIGNED, data, agent)
 
 
 def _held(world: World, request: Request, agent: Agent, at: int) -> None:
@@ -360,7 +359,7 @@ def turn(world: World, request: Request, *, customer: bool) -> None:
     request.weight = weight
     world.dirty_agents.add(agent.agent_id)
     world.agent_changed(agent)
-    _changed(world, request)
+    changed(world, request)
     if lighter:
         world.agent_may_take(agent.agent_id)
 
@@ -380,7 +379,7 @@ def accept(world: World, request: Request) -> None:
     if agent.missed:
         agent.missed = 0
         world.dirty_agents.add(agent.agent_id)
-    _changed(world, request)
+    changed(world, request)
 
 
 def put_back(world: World, request: Request, trigger: Trigger, *, next_stage: bool = False) -> None:
@@ -403,11 +402,11 @@ def put_back(world: World, request: Request, trigger: Trigger, *, next_stage: bo
     if next_stage:
         enter_stage(world, request, request.step + 1, at)
     world.enqueue(request)
-    _changed(world, request)
+    changed(world, request)
     data = {"assignment_id": thing, "reason": done.reason, "agent_paused": agent.paused}
-    _tell(world, request, _told(done), data, agent)
+    tell(world, request, told_by(done), data, agent)
     world.agent_may_take(agent.agent_id)
-    _tell_queued_if_changed(world, request)
+    tell_queued_if_changed(world, request)
 
 
 def expire(world: World, request: Request, watermark: int) -> None:
@@ -438,8 +437,8 @@ def end(world: World, conversation: Conversation, request: Request, trigger: Tri
         world.dequeue(request)
     request.state = done.state
     del world.requests[request.subject]
-    _changed(world, request)
-    _tell(world, request, _told(done), data, agent)
+    changed(world, request)
+    tell(world, request, told_by(done), data, agent)
     if agent is not None:
         world.agent_may_take(agent.agent_id)
     if request.ever_held and conversation.owner is not None:
@@ -484,116 +483,6 @@ def _agent(world: World, request: Request) -> Agent:
     if request.agent_id is None:
         raise ValueError("a live request without an agent")
     return world.agents[request.agent_id]
-
-
-# --- telling ----------------------------------------------------------------------------------------------------
-
-
-def required(stage: Stage) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "skills": [{"skill": skill, "proficiency": proficiency} for skill, proficiency in stage.skills]
-    }
-    if stage.grades is not None:
-        found["grades"] = list(stage.grades)
-    if stage.agent is not None:
-        found["agent"] = stage.agent
-    return found
-
-
-def tell_position(world: World, request: Request) -> None:
-    """Again, where its position or the estimate has changed."""
-    position, estimate = waiting.standing(world, request, time_of(world, request))
-    if position != request.told_position or waiting.differs(request, estimate, world.now):
-        _tell_queued(world, request)
-    else:
-        request.told_at = world.now
-        waiting.note_told(world, request)
-        _changed(world, request)
-
-
-def _tell_queued(world: World, request: Request) -> None:
-    needed = _needed(world, request)
-    request.queued_n += 1
-    request.told = (request.step, request.priority, list(request.skills), _shown(needed))
-    at = time_of(world, request)
-    position, estimate = waiting.standing(world, request, at)
-    request.told_at, request.told_position, request.estimated = at, position, estimate
-    waiting.note_told(world, request)
-    data: dict[str, Any] = {
-        "cause": request.cause.value,
-        "skills": list(request.skills),
-        "priority": request.priority,
-        "step": request.step + 1,
-        "required": needed,
-        "position": position,
-        "waiting_since": request.waiting_since,
-    }
-    if estimate is not None:
-        data["estimated_wait_s"] = round(estimate / SECOND, 1)
-    _tell(world, request, Told.QUEUED, data, None)
-
-
-def _tell_queued_if_changed(world: World, request: Request) -> None:
-    told = (request.step, request.priority, request.skills)
-    if request.told is None or request.told[:3] != told or request.told[3] != _shown(_needed(world, request)):
-        _tell_queued(world, request)
-
-
-def _needed(world: World, request: Request) -> dict[str, Any]:
-    plan = world.plan(request, world.catalog.shop(request.shop_id))
-    return required(plan.stages[request.step])
-
-
-def _shown(needed: dict[str, Any]) -> str:
-    """Equal where two requirements are: a new configuration may ask for other things at the same step."""
-    return str(needed)
-
-
-def _tell(world: World, request: Request, told: Told, data: dict[str, Any], agent: Agent | None) -> None:
-    thing = request.request_id if told in (Told.QUEUED, Told.RELEASED) else data["assignment_id"]
-    n = request.queued_n if told is Told.QUEUED else 1
-    request.seq += 1
-    data |= {"request_id": request.request_id, "shop_id": request.shop_id, "seq": request.seq}
-    if agent is not None:
-        agent.seq += 1
-        data |= {
-            "agent_id": agent.agent_id,
-            "agent_seq": agent.seq,
-            "load": agent.load,
-            "capacity": world.capacity(agent),
-        }
-        world.dirty_agents.add(agent.agent_id)
-    _changed(world, request)
-    request.latest = time_of(world, request, agent)
-    origin = _origin(world, request, agent)
-    source = None if origin is None else origin.coordinates
-    world.emissions.append(Emission(told, request.subject, request.lane, thing, n, request.latest, data, source))
-
-
-def _told(done: Move) -> Told:
-    if done.told is None:
-        raise ValueError("this move tells nothing")
-    return done.told
-
-
-def time_of(world: World, request: Request, agent: Agent | None = None) -> int:
-    """Of what is told now: never before the record that it answers, nor before what the request has told already."""
-    origin = _origin(world, request, agent)
-    return max(world.now, request.latest, world.now if origin is None else origin.at)
-
-
-def _origin(world: World, request: Request, agent: Agent | None) -> Origin | None:
-    """The record handled; in matching, what touched the request in this unit, else what brought the agent."""
-    found = world.origin or world.origins.get(request.subject)
-    if found is None and agent is not None:
-        found = world.agent_origins.get(agent.agent_id)
-    return found
-
-
-def _changed(world: World, request: Request) -> None:
-    world.dirty_requests[request.subject] = request
-    if world.origin is not None:
-        world.origins[request.subject] = world.origin
 
 
 def _remember(conversation: Conversation, request: Request) -> None:

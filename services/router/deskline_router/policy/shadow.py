@@ -10,7 +10,8 @@ whole day.
 from deskline_router.model import DEFAULT_PRIORITY, Agent, Agreement, Request, ShadowChoice, Shop, State
 from deskline_router.policy.matching import Pool
 from deskline_router.policy.order import pace_of
-from deskline_router.policy.requests import stage_ends, time_of
+from deskline_router.policy.requests import stage_ends
+from deskline_router.policy.saying import time_of
 from deskline_router.policy.steps import Plan, Requirement, make_plan, named_rule, requirement, rule_for
 from deskline_router.policy.world import Kind, World
 
