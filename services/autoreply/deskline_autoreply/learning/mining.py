@@ -1,11 +1,12 @@
 """The most frequent questions among messages that nothing answered, and the entry that each suggests. Pure.
 
 Two texts are alike by their sentence vectors and by their characters (two to four at a time, rarer ones weigh more; so
-Chinese needs no segmentation). Average linkage groups them at two levels: the *tight* groups are proposed, because a proposal
-with strangers in it teaches people to distrust the list; the *loose* ones say which tight groups ask the same in other words,
-of which only the largest is proposed. The levels are quantiles of the similarities of the week itself, between a floor and a ceiling.
+Chinese needs no segmentation). Average linkage groups them at three levels: the *tight* groups are shown, because a proposal
+with strangers in it teaches people to distrust the list; the *middle* ones say how often a question is asked, which is the order of
+the list; the *loose* ones say which of those ask the same in other words: only the largest is proposed. The levels are quantiles
+of the similarities of the week itself, between a floor and a ceiling.
 
-A group counts by its messages, but a customer counts at most ``PER_CUSTOMER`` times, and it needs ``MIN_CUSTOMERS``.
+A group counts by its messages, but a customer counts at most ``PER_CUSTOMER`` times, and what is shown needs ``MIN_CUSTOMERS``.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ PER_CUSTOMER: Final = 2
 _MOST_QUESTIONS: Final = 3_000
 """The matrix of similarities has the square of it: 36 MB. A longer week is thinned evenly."""
 _BUCKETS: Final = 8_192
-_VECTORS: Final = 0.6
+_VECTORS: Final = 0.5
 """The share of the vectors; measured on CLINC150 and BANKING77 alike, characters alone and vectors alone are both worse."""
-_TIGHT, _LOOSE = 0.97, 0.85
-_FLOOR, _CEILING = 0.30, 0.43
-"""In a short week a large share of all pairs belongs together, and the quantile alone would tear the groups apart."""
+_LEVELS: Final = ((0.98, 0.30, 0.45), (0.96, 0.27, 0.36), (0.92, 0.25, 0.34))
+"""(quantile, floor, ceiling) of the tight, the middle and the loose groups. In a short week a large share of all pairs belongs
+together, and the quantile alone would tear the groups apart."""
 _MOST_PHRASINGS: Final = 8
 _LONGEST: Final = 400
 
@@ -61,8 +62,9 @@ class Cluster(NamedTuple):
     """A question that is asked again and again."""
 
     members: tuple[int, ...]
-    """Places in what was mined, the most typical first."""
+    """Places in what was mined, the most typical first; those that are surely about it."""
     times: int
+    """How often it was asked, those counted that are put otherwise."""
     customers: int
 
 
@@ -81,16 +83,21 @@ def mine(
     texts = [cleaned(questions[place].text).replace("*", "")[:_LONGEST] for place in places]
     alike = similarities(texts, encode)
     upper = alike[np.triu_indices(len(texts), 1)]
-    tight, loose = (min(max(float(np.quantile(upper, share)), _FLOOR), _CEILING) for share in (_TIGHT, _LOOSE))
-    groups, families = linked(alike, (tight, min(loose, tight)))
+    levels = [min(max(float(np.quantile(upper, share)), floor), ceiling) for share, floor, ceiling in _LEVELS]
+    tight, middle, loose = linked(alike, [min(levels[: place + 1]) for place in range(len(levels))])
     found: list[Cluster] = []
     taken: set[int] = set()
-    for label, _ in Counter(groups.tolist()).most_common():
-        rows = np.flatnonzero(groups == label)
-        family = int(families[rows[0]])
-        cluster = _cluster(questions, [places[row] for row in _typical_first(rows, alike)])
-        if family in taken or cluster.customers < MIN_CUSTOMERS:
+    for label, _ in Counter(middle.tolist()).most_common():
+        asked = np.flatnonzero(middle == label)
+        family = int(loose[asked[0]])
+        if family in taken:
             continue
+        core, _ = Counter(tight[asked].tolist()).most_common(1)[0]
+        rows = np.flatnonzero(tight == core)
+        if len({questions[places[row]].customer for row in rows}) < MIN_CUSTOMERS:
+            continue
+        members = [places[row] for row in _typical_first(rows, alike)]
+        cluster = _cluster(questions, members, [places[row] for row in asked])
         taken.add(family)
         found.append(cluster)
         if len(found) == most:
@@ -116,8 +123,8 @@ def _typical_first(rows: NDArray[np.int64], alike: NDArray[np.float32]) -> list[
     return [int(row) for row in rows[np.argsort(-means, kind="stable")]]
 
 
-def _cluster(questions: Sequence[Question], members: list[int]) -> Cluster:
-    spoken = Counter(questions[place].customer for place in members)
+def _cluster(questions: Sequence[Question], members: list[int], asked: list[int]) -> Cluster:
+    spoken = Counter(questions[place].customer for place in asked)
     return Cluster(tuple(members), sum(min(times, PER_CUSTOMER) for times in spoken.values()), len(spoken))
 
 
