@@ -130,4 +130,4 @@ lock: $(VENV)/.bootstrapped ## Renew the hash-pinned requirements
 	    $${part#*:} -o $${part%%:*}.txt || exit 1; done
 
 clean: ## Remove the environment and caches (not the data of `make up`)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .tools dist

@@ -1,4 +1,4 @@
-"""A Kafka with an authorizer: every part does its work with its own login, and nobody can do another's."""
+"""A Kafka with TLS, logins and an authorizer: every part does its work with its own login, and nobody can do another's."""
 
 import asyncio
 import os
@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import ClusterAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
 from pydantic import SecretStr
+from tests.fixtures.certificates import self_signed
 from tests.fixtures.deployment import said
 from tests.fixtures.image import ROOT
 
@@ -22,14 +23,23 @@ from deskline.stack.files import free_ports
 from deskline.stack.http import get
 from deskline.stack.kafka import EmbeddedKafka
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(580)]
 PEOPLE = ("topics", "config", "gateway", "operators", *SERVICES)
 PASSWORDS = {"admin": "planted-of-admin", **{f"deskline-{name}": f"planted-of-{name}" for name in PEOPLE}}
 
 
 @pytest.fixture
-def broker(tmp_path):
-    kafka = EmbeddedKafka(tmp_path / "kafka", users=PASSWORDS, dies_with_parent=True).start()
+def tls(tmp_path):
+    """(a file with the broker's key and certificate, one with the authority's certificate)."""
+    key, certificate = self_signed()
+    (tmp_path / "broker.pem").write_bytes(key + certificate)
+    (tmp_path / "ca.pem").write_bytes(certificate)
+    return tmp_path / "broker.pem", tmp_path / "ca.pem"
+
+
+@pytest.fixture
+def broker(tmp_path, tls):
+    kafka = EmbeddedKafka(tmp_path / "kafka", users=PASSWORDS, tls=tls, dies_with_parent=True).start()
     yield kafka
     kafka.kill_node(1)
 
@@ -50,11 +60,12 @@ async def refused(work):
     return False
 
 
-async def test_each_part_may_do_its_own_work_and_no_other(broker, migrated_database, tmp_path, eventually):
+async def test_each_part_may_do_its_own_work_and_no_other(broker, tls, migrated_database, tmp_path, eventually):
     def environment(name, **more):
         return {
             "DESKLINE_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
-            "DESKLINE_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+            "DESKLINE_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+            "DESKLINE_KAFKA_CA_FILE": str(tls[1]),
             "DESKLINE_KAFKA_USERNAME": name,
             "DESKLINE_KAFKA_PASSWORD": PASSWORDS[name],
             "DESKLINE_POSTGRES_DSN": migrated_database,
@@ -62,9 +73,10 @@ async def test_each_part_may_do_its_own_work_and_no_other(broker, migrated_datab
             **more,
         }
 
-    def settings(name, password=None):
+    def settings(name, password=None, ca=tls[1]):
         return ServiceSettings(
-            bootstrap_servers=broker.bootstrap_servers, topic_prefix="acl-", kafka_security_protocol="SASL_PLAINTEXT",
+            bootstrap_servers=broker.bootstrap_servers, topic_prefix="acl-", kafka_security_protocol="SASL_SSL",
+            kafka_ca_file=ca,
             kafka_username=name, kafka_password=SecretStr(password or PASSWORDS[name]),
         )  # fmt: skip
 
@@ -129,7 +141,7 @@ async def test_each_part_may_do_its_own_work_and_no_other(broker, migrated_datab
             answers = [await get(f"http://127.0.0.1:{port}/readyz") for port in ports.values()]
             return all(answer is not None and answer[0] == 200 for answer in answers)
 
-        await eventually(ready, "all ready, each with its own login", 150)
+        await eventually(ready, "all ready, each with its own login", 300)
         _, value = said("c-1", now_us(), "m-1", "在吗", shop_id="wardrobe")
         await write("deskline-gateway", "conversations.v1", value, b"c-1")
         record = await asyncio.wait_for(read("deskline-gateway", "replies.v1"), 60)
@@ -160,10 +172,12 @@ async def test_each_part_may_do_its_own_work_and_no_other(broker, migrated_datab
     assert await refused(read("deskline-config", "shops.v1", 1)), "it only writes there"
     for name, topic in (("operators", "conversations.v1"), ("autoreply", "agents.v1"), ("gateway", "checkpoints.v1")):
         assert not await sees(f"deskline-{name}", topic)
-    stranger = AIOKafkaProducer(**connection_options(settings("deskline-sla", "a-wrong-one")))
-    with pytest.raises(KafkaError):
-        await stranger.start()
-    await stranger.stop()
+    # A wrong password; and a broker whose certificate nobody vouches for gets none at all.
+    for stranger in (settings("deskline-sla", "a-wrong-one"), settings("deskline-sla", ca=None)):
+        client = AIOKafkaProducer(**connection_options(stranger))
+        with pytest.raises(KafkaError):
+            await client.start()
+        await client.stop()
 
     # What somebody gave by hand is told; nothing is taken away.
     async with _Admin(settings("admin")) as admin:

@@ -14,6 +14,7 @@ import json
 import secrets
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -84,6 +85,8 @@ class EmbeddedKafka:
     """``nodes`` is 1 or 3 and fixed with the directory's first start. ``port`` is wished for the first broker.
 
     ``users``: name → password. With any, clients log in by SCRAM and may do what an ACL lets them; the first may do everything.
+    ``tls``: (a PEM file with key and certificate for 127.0.0.1, one with the authority's certificate), for clients with users. Both
+    are for one node.
 
     ``dies_with_parent``: nodes end when the thread that started them ends (tests); otherwise they outlive a killed
     supervisor and the next ``start`` takes them over.
@@ -97,6 +100,7 @@ class EmbeddedKafka:
         port: int | None = None,
         profile: Profile = "lean",
         users: Mapping[str, str] | None = None,
+        tls: tuple[Path, Path] | None = None,
         dies_with_parent: bool = False,
         progress: jars.Progress = lambda _: None,
     ) -> None:
@@ -105,6 +109,9 @@ class EmbeddedKafka:
         self._wished_port = port
         self._profile: Profile = profile
         self._users = dict(users or {})
+        self._tls = tls
+        if (users and nodes != 1) or (tls and not users):
+            raise ValueError("users are for one node, and tls is for users")
         self._death_signal = signal.SIGKILL if dies_with_parent else None
         self._progress = progress
         self._ports: dict[int, Ports] = {}
@@ -259,7 +266,8 @@ class EmbeddedKafka:
             return
         # A node that does not answer now may be starting or stopping: give it as long as a start may take, once.
         port = self._ports[node].broker
-        if must_answer and not wait_until(lambda: answers(port) or not left.running(), READY_S / 3):
+        tls = self._tls is not None
+        if must_answer and not wait_until(lambda: answers(port, tls=tls) or not left.running(), READY_S / 3):
             left.stop(patience_s=STOP_S)
         if left.running():
             self._running[node] = left
@@ -316,13 +324,19 @@ class EmbeddedKafka:
             return {}
         first, password = next(iter(self._users.items()))
         login = "org.apache.kafka.common.security.scram.ScramLoginModule"
+        protocol = "SASL_PLAINTEXT" if self._tls is None else "SASL_SSL"
+        stores = {} if self._tls is None else {
+            "ssl.keystore.type": "PEM", "ssl.keystore.location": str(self._tls[0]),
+            "ssl.truststore.type": "PEM", "ssl.truststore.location": str(self._tls[1]),
+        }  # fmt: skip
         return {
-            "listeners": f"SASL_PLAINTEXT://{HOST}:{ports.broker},CONTROLLER://{HOST}:{ports.controller}",
-            "listener.security.protocol.map": "SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "security.inter.broker.protocol": "SASL_PLAINTEXT",
+            **stores,
+            "listeners": f"{protocol}://{HOST}:{ports.broker},CONTROLLER://{HOST}:{ports.controller}",
+            "listener.security.protocol.map": f"{protocol}:{protocol},CONTROLLER:PLAINTEXT",
+            "security.inter.broker.protocol": protocol,
             "sasl.mechanism.inter.broker.protocol": "SCRAM-SHA-512",
             "sasl.enabled.mechanisms": "SCRAM-SHA-512",
-            "listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config": (
+            f"listener.name.{protocol.lower()}.scram-sha-512.sasl.jaas.config": (
                 f'{login} required username="{first}" password="{password}";'
             ),
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -358,10 +372,11 @@ class EmbeddedKafka:
 
     def _wait_ready(self, node: int, timeout_s: float) -> None:
         process, port = self._running[node], self._ports[node].broker
-        wait_until(lambda: answers(port) or not process.running(), timeout_s)
+        tls = self._tls is not None
+        wait_until(lambda: answers(port, tls=tls) or not process.running(), timeout_s)
         if not process.running():
             raise UsageError(self._why_ended(node))
-        if not answers(port):
+        if not answers(port, tls=tls):
             raise UsageError(
                 f"Kafka did not answer within {timeout_s:.0f} s. Its log: {self._log(node)}\n{tail(self._log(node))}"
             )
@@ -401,10 +416,11 @@ def _new_cluster_id() -> str:
             return text
 
 
-def _ask(port: int, request: bytes) -> bytes | None:
+def _ask(port: int, request: bytes, *, tls: bool = False) -> bytes | None:
     """The answer's body behind its correlation id 1, or None: nobody there, or somebody else."""
     try:
-        with socket.create_connection((HOST, port), timeout=5) as connection:
+        plain = socket.create_connection((HOST, port), timeout=5)
+        with plain, _unverified(plain) if tls else plain as connection:
             connection.sendall(struct.pack(">i", len(request)) + request)
             with connection.makefile("rb") as reader:
                 (size,) = struct.unpack(">i", reader.read(4))
@@ -416,9 +432,17 @@ def _ask(port: int, request: bytes) -> bytes | None:
     return answer[4:] if answer[:4] == b"\x00\x00\x00\x01" else None
 
 
-def answers(port: int) -> bool:
+def _unverified(plain: socket.socket) -> socket.socket:
+    """TLS to our own broker on loopback, which is asked whether it is there, and told nothing."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(plain)
+
+
+def answers(port: int, *, tls: bool = False) -> bool:
     """Whether a Kafka broker answers ApiVersions v0 on this port."""
-    return _ask(port, bytes.fromhex("0012 0000 00000001 ffff")) is not None
+    return _ask(port, bytes.fromhex("0012 0000 00000001 ffff"), tls=tls) is not None
 
 
 def _broker_count(port: int) -> int:
