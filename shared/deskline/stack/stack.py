@@ -124,7 +124,8 @@ class Stack:
         """For clients of this stack in this process."""
         return settings_of(
             bootstrap_servers=self.bootstrap_servers,
-            postgres_dsn=self.postgres_dsn,
+            # An embedded one has no address before it is started, and none is no wrong one.
+            postgres_dsn=self.postgres_dsn or None,
             topic_prefix=self.options.topic_prefix,
         )
 
