@@ -78,8 +78,14 @@ def backup(settings: ServiceSettings, folder: Path) -> Path:
         "-c",
         "fast",
     ]
+    password = settings.postgres_password
+    environment = os.environ | ({} if password is None else {"PGPASSWORD": password.get_secret_value()})
     done = subprocess.run(  # noqa: S603
-        [*words, "-d", settings.postgres_dsn.get_secret_value()], capture_output=True, text=True, check=False
+        [*words, "-d", settings.postgres_dsn.get_secret_value()],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
     )
     if done.returncode:
         raise UsageError(f"pg_basebackup: {done.stderr.strip()}")

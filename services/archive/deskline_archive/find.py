@@ -163,7 +163,12 @@ class Finder:
                     row["day"]: row["generation"]
                     for row in await self._connection.fetch(self._queries["closed"], first, last)
                 }
-        spans = [(last - timedelta(days=back), 1) for back in range((last - first).days + 1)]
+        if subjects is not None and wanted is None:
+            # Few conversations: their index is asked in all days at once.
+            spans = [(first, (last - first).days + 1)]
+        else:
+            known = {row["day"] for row in await self._connection.fetch(self._queries["day_list"])}
+            spans = [(day, 1) for day in sorted(known, reverse=True) if first <= day <= last]
         if question.first is None or question.first < span["first"]:
             # What its class keeps longer than its day: few records, without an index.
             spans.append((_EPOCH, (span["first"] - _EPOCH).days))
