@@ -200,6 +200,24 @@ async def test_a_partition_that_stopped_at_lost_records_goes_on_behind_an_explai
     ) == (1, True)
 
 
+async def test_after_a_crash_of_the_database_its_views_have_their_keys_again_without_a_record(
+    settings, home, eventually, database
+):
+    async with running(settings) as runtime:
+        await send(settings, 3)
+        await eventually(lambda: position(runtime) == 3, "all stored", 40)
+        owner = await asyncpg.connect(database, server_settings={"search_path": "archive"})
+        try:
+            await owner.execute("TRUNCATE keyring")  # what a crash does to an UNLOGGED table
+            await eventually(lambda: owner.fetchval("SELECT count(*) FROM keyring"), "the keys are back", 30)
+            assert (
+                await owner.fetchval('SELECT value FROM records WHERE "offset" = 1 ORDER BY topic LIMIT 1')
+                == b"value 1"
+            )
+        finally:
+            await owner.close()
+
+
 async def test_what_cannot_be_kept_is_told_and_ingest_goes_on(settings, home, eventually):
     (home / "keys").mkdir(parents=True)
     (home / "keys" / "0001.pem").write_text("no key")

@@ -22,8 +22,8 @@ from deskline_archive.handler import DAYS_AHEAD
 from deskline_archive.places import place
 from deskline_archive.sealing import Sealer
 from deskline_archive.signing import read_key
-from deskline_archive.store import Store, load_queries
-from deskline_archive.veil import vault_of
+from deskline_archive.store import Store, load_keyring, load_queries
+from deskline_archive.veil import Vault, vault_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -84,6 +84,7 @@ class Keeper:
                 last = await connection.fetchval(self._queries["last_drill"])
                 self._metrics.last_drill.set(now_us() / SECOND if last is None else last.timestamp())
             await self._look_at_stopped(connection)
+            await self._told("keys", lambda: self._load_keys(connection))
             await self._told("sealing", lambda: self._seal(connection))
             if hourly and (self._own.vault_file or self._own.cold_place):
                 self._tidying = self._tidying or asyncio.create_task(self._told("tidying", self._tidy))
@@ -104,6 +105,12 @@ class Keeper:
         except (UsageError, FatalError) as error:
             gauge.set(1)
             log.error("the archive cannot be kept as it should", task=what, error=str(error))
+
+    async def _load_keys(self, connection: Connection) -> None:
+        """The database came back from a crash: its views need the keys, whether or not a record comes."""
+        file = self._own.vault_file
+        if file is not None and not await connection.fetchval(self._queries["keyring_size"]):
+            await load_keyring(connection, await asyncio.to_thread(Vault.load, file))
 
     async def _seal(self, connection: Connection) -> None:
         files = self._own.key_files()

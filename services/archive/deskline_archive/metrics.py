@@ -14,7 +14,7 @@ INVALID_REASONS: Final = (
 )  # fmt: skip
 """Those of the contract (§4, dead letters) that the archive gives; ``failed`` is every service's own."""
 
-KEEPING: Final = ("sealing", "tidying")
+KEEPING: Final = ("keys", "sealing", "tidying")
 """What the service does beside its units of work (``keeper``)."""
 
 

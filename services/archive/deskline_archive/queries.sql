@@ -237,3 +237,6 @@ SELECT lane, offsets[1] AS position FROM lanes ORDER BY lane;
 
 -- name: advance
 UPDATE lanes SET offsets = ARRAY[$2::bigint], version = version + 1 WHERE lane = $1;
+
+-- name: keyring_size
+SELECT keyring_size();
