@@ -137,6 +137,8 @@ async def test_the_view_shows_the_bytes_and_the_tables_do_not(service, vault, sc
     raw = await service.fetch("SELECT * FROM raw_records")
     assert not [row for row in raw if any(SECRET.encode() in (row[name] or b"") for name in ("value", "headers"))]
     assert {row["customer_id"] for row in raw} == {"u-1", None}
+    said = await service.fetch("SELECT value FROM events WHERE type = 'message.received.v1' ORDER BY \"offset\"")
+    assert [row["value"] for row in said] == [record.value for record in records[:2]]
     # The auditor reads the same, and changes nothing.
     async with acting(schema, "deskline_auditor") as auditor:
         assert await contents(auditor) == shown

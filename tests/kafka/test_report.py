@@ -2,13 +2,13 @@
 
 import json
 from datetime import UTC, date, datetime, timedelta
-from importlib.resources import files
 
 import asyncpg
 import pytest
 from typer.testing import CliRunner
 
 from deskline.clock import from_datetime, rfc3339, to_datetime
+from deskline.migrate import migrate, plan
 from deskline.records import ALL_TOPICS, Record
 from deskline.report import store
 from deskline.report.cli import app
@@ -42,13 +42,8 @@ LOG = [
 @pytest.fixture
 async def archive(database):
     """A database with the archive's tables and the log in it; its DSN."""
-    owner = await asyncpg.connect(database)
-    sql = files("deskline_archive").joinpath("migrations/0001_records.sql").read_text(encoding="utf-8")
-    await owner.execute("""
-        DO $$ BEGIN CREATE ROLE deskline_archive NOLOGIN;
-        EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
-        CREATE SCHEMA archive; GRANT USAGE ON SCHEMA archive TO deskline_archive; SET search_path = archive""")
-    await owner.execute(sql.replace("{{schema}}", "archive").replace("{{role}}", "deskline_archive"))
+    await migrate(database, schemas=[found for found in plan() if found.name == "archive"])
+    owner = await asyncpg.connect(database, server_settings={"search_path": "archive"})
     await owner.execute("SELECT ensure_days($1::date, $2::date)", DAY - timedelta(30), DAY + timedelta(30))
     from deskline.events.wire import decode
 

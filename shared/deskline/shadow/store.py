@@ -58,10 +58,10 @@ _TRIED: Final = """
 """
 # No index leads to a shop in the archive: the days of the trial are read through, newest columns first.
 _RECORDS: Final = """
-    SELECT r.type, r.subject, r.event_time, r.value FROM raw_records AS r JOIN streams AS s ON s.id = r.stream
-    WHERE r.broker_time >= $1 AND r.broker_time < $2 AND s.topic = ANY($3::text[]) AND r.shop_id = $4
-      AND r.type = ANY($5::text[]) AND r.validity = 'valid'
-    ORDER BY r.broker_time, s.topic, s.partition, r."offset"
+    SELECT type, subject, event_time, value FROM events
+    WHERE broker_time >= $1 AND broker_time < $2 AND topic = ANY($3::text[]) AND shop_id = $4
+      AND type = ANY($5::text[]) AND validity = 'valid' AND value IS NOT NULL
+    ORDER BY broker_time, topic, partition, "offset"
 """
 _RECEIVED, _SENT, _IGNORED = "message.received.v1", "message.sent.v1", "message.ignored.v1"
 _ANSWERS_WITHIN: Final = DAY
