@@ -23,6 +23,9 @@ from deskline_autoreply.knowledge.vectors import Encoder
 TARGET = Path("services/autoreply/deskline_autoreply/knowledge/default.json")
 PHRASINGS = (1, 2, 4, 10)
 QUESTIONS = 4
+# Stronger than for a shop's own questions: what tells these intents apart exactly is not what tells another shop's entries
+# apart. With the shop's own penalty the FAQ set's right entry came first in 84.6 % instead of 89.8 %.
+PENALTY = 100.0
 
 
 def main() -> None:
@@ -35,11 +38,16 @@ def main() -> None:
     for rows, count in [(rows, count) for rows in sources for count in PHRASINGS]:
         cases += list(_ask(rows, count, strangers if rows is sources[0] else [], encoder))
     parts = [[case for number, case in cases if number % 2 == half] for half in (0, 1)]
-    judged = [_judge(model, case) for half in (0, 1) for model in (Model.fit(parts[half]),) for case in parts[1 - half]]
+    judged = [
+        _judge(model, case)
+        for half in (0, 1)
+        for model in (Model.fit(parts[half], PENALTY),)
+        for case in parts[1 - half]
+    ]
     draw = random.Random(7)
     kept = draw.sample(judged, min(3_000, len(judged)))
     rows_ = [[round(j.confidence, 4), int(j.right), int(j.in_scope)] for j in sorted(kept, reverse=True)]
-    model = Model.fit([case for _, case in cases])
+    model = Model.fit([case for _, case in cases], PENALTY)
     TARGET.write_text(json.dumps({"model": model.to_json(), "calibration": rows_}, separators=(",", ":")) + "\n")
     print(len(cases), "questions;", TARGET)
 

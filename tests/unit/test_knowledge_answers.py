@@ -46,7 +46,7 @@ def test_a_rule_goes_before_the_knowledge_base():
 
 
 def test_what_is_near_but_not_sure_goes_to_a_person_with_suggestions():
-    kind, data = only(service(precision_target=0.999).unit(Log().says(0, "我想退掉不合适的衣服")))
+    kind, data = only(service(precision_target=0.999).unit(Log().says(0, "衣服买大了退哪里")))
     assert kind == "handover.requested.v1"
     assert data["reason"] == "low_confidence"
     assert data["suggestions"][0]["entry_id"] == "returns"
@@ -69,7 +69,7 @@ def test_a_hand_over_by_a_rule_carries_suggestions_too():
 
 def test_a_shop_that_wants_it_gives_one_short_list_and_the_choice_is_answered():
     log, shop = Log(), service(precision_target=0.999, suggestions=True)
-    kind, data = only(shop.unit(log.says(0, "我想退掉不合适的衣服")))
+    kind, data = only(shop.unit(log.says(0, "衣服买大了退哪里")))
     assert (kind, data["kind"], data["handover"]) == ("reply.issued.v1", "suggestions", False)
     assert "1. 怎么退货" in data["text"]
     _, chosen = only(shop.unit(log.says(20, "1")))
@@ -78,7 +78,7 @@ def test_a_shop_that_wants_it_gives_one_short_list_and_the_choice_is_answered():
 
 def test_after_the_list_the_next_doubt_goes_to_a_person():
     log, shop = Log(), service(precision_target=0.999, suggestions=True)
-    shop.unit(log.says(0, "我想退掉不合适的衣服"))
+    shop.unit(log.says(0, "衣服买大了退哪里"))
     kind, data = only(shop.unit(log.says(20, "不合适的衣服我要退掉")))
     assert (kind, data["reason"]) == ("handover.requested.v1", "low_confidence")
 
@@ -86,7 +86,7 @@ def test_after_the_list_the_next_doubt_goes_to_a_person():
 def test_a_list_is_forgotten_with_the_close_and_with_time():
     for later in ("close", "time"):
         log, shop = Log(), service(precision_target=0.999, suggestions=True)
-        shop.unit(log.says(0, "我想退掉不合适的衣服"))
+        shop.unit(log.says(0, "衣服买大了退哪里"))
         if later == "close":
             shop.unit(log.closes(5))
         kind, _ = only(shop.unit(log.says(20 if later == "close" else 601, "1")))

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,12 +11,14 @@ from pydantic import ValidationError
 
 from deskline.config.knowledge_document import Entry, Knowledge, merged
 from deskline.config.rules_document import RulesDocument, inherited
+from deskline_autoreply.knowledge import retrieval
 from deskline_autoreply.knowledge.background import SMALL as SMALL_BASE
 from deskline_autoreply.knowledge.background import background
 from deskline_autoreply.knowledge.calibration import NEVER, Judged, threshold
 from deskline_autoreply.knowledge.index import FAINT, HOPELESS, Context, KnowledgeIndex
 from deskline_autoreply.knowledge.lexicon import Lexicon
-from deskline_autoreply.knowledge.ranking import shipped
+from deskline_autoreply.knowledge.ranking import Logistic, shipped
+from deskline_autoreply.knowledge.retrieval import FEATURES, Retriever
 from deskline_autoreply.knowledge.vectors import Encoder, encoder
 from deskline_autoreply.knowledge.words import words_of
 
@@ -245,6 +248,30 @@ def test_a_lexicon_gives_the_cosine_of_a_text_with_itself_as_one() -> None:
     lexicon = Lexicon([("a", "b", "a"), ("b", "c"), ("d",)])
     assert lexicon.scores(("a", "b", "a"))[0].tolist() == pytest.approx([1, lexicon.scores(("a", "b", "a"))[0][1], 0])
     assert lexicon.scores(("zz",))[1].tolist() == [0, 0, 0]
+
+
+def test_a_choice_is_learned_from_what_differs_within_a_group() -> None:
+    """The first column tells the right row of each group; the second is the same for a whole group and tells nothing."""
+    draw = np.random.default_rng(1)
+    groups = [np.column_stack([draw.normal(size=4), np.full(4, draw.normal())]) for _ in range(200)]
+    right = [int((group[:, 0] + 0.3 * draw.normal(size=4)).argmax()) for group in groups]
+    model = Logistic.fit_choice(groups, right)
+    assert model.weights[0] > 1
+    assert abs(model.weights[1]) < 1e-6
+    assert np.mean([model.logits(group).argmax() == one for group, one in zip(groups, right, strict=True)]) > 0.8
+
+
+def test_a_large_base_is_searched_by_its_nearest_phrasings_and_finds_the_same(monkeypatch) -> None:
+    """From 2 000 phrasings on the regressions take the nearest thirty-two; here all are among those."""
+    phrasings, encoder = [entry.phrasings for entry in BASE.entries], Encoder()
+    whole = Retriever(phrasings, encoder)
+    monkeypatch.setattr(retrieval, "_WHOLE", 0)
+    local = Retriever(phrasings, encoder)
+    for text in ("退货怎么弄", "快递什么时候到", "申请发票"):
+        one, other = whole.near(text), local.near(text)
+        assert one.entries.tolist() == other.entries.tolist()
+        assert np.abs(one.features - other.features).max() < 1e-5
+        assert one.features.shape[1] == len(FEATURES)
 
 
 @given(st.text(max_size=60))

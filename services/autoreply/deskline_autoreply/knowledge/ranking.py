@@ -1,6 +1,6 @@
 """From the features of candidates to an order and to one calibrated confidence. Two logistic regressions, nothing else.
 
-The first weighs a candidate's features, and how far each lies behind the best candidate's. The second looks at the winner, at its lead over
+The first chooses among the candidates by their features. The second looks at the winner, at its lead over
 the runner-up, and at how the scores agree, and says how probably the winner is the right entry: raw similarity answers almost nothing
 at 95 % precision, because out-of-scope questions are similar to something too; the lead tells them apart.
 """
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # Stronger than usual: features of one kind say nearly the same, and shops have hundreds of questions, not millions.
 _PENALTY: Final = 3.0
+_TRUST_PENALTY: Final = 10.0
 _STEPS: Final = 40
 
 
@@ -56,6 +57,32 @@ class Logistic:
                 break
         return cls(mean, scale, theta[:-1], float(theta[-1]))
 
+    @classmethod
+    def fit_choice(
+        cls, groups: Sequence[NDArray[np.float64]], right: Sequence[int], penalty: float = _PENALTY
+    ) -> Logistic:
+        """Of each group one row is chosen, with a probability like exp(its logit): a conditional logit, by Newton's method."""
+        rows = np.concatenate(groups)
+        mean, scale = rows.mean(axis=0), rows.std(axis=0) + 1e-6
+        x = (rows - mean) / scale
+        sizes = np.array([len(group) for group in groups])
+        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        chosen = np.zeros(len(rows))
+        chosen[starts + np.array(right)] = 1.0
+        theta = np.zeros(x.shape[1])
+        for _ in range(_STEPS):
+            logits = x @ theta
+            e = np.exp(logits - np.repeat(np.maximum.reduceat(logits, starts), sizes))
+            p = e / np.repeat(np.add.reduceat(e, starts), sizes)
+            expected = np.add.reduceat(x * p[:, None], starts, axis=0)
+            gradient = x.T @ (p - chosen) + penalty * theta
+            curvature = (x * p[:, None]).T @ x - expected.T @ expected + penalty * np.eye(len(theta))
+            step = np.linalg.solve(curvature, gradient)
+            theta = theta - step * min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-12))
+            if float(np.abs(step).max()) < 1e-6:
+                break
+        return cls(mean, scale, theta, 0.0)
+
 
 class Ranked(NamedTuple):
     """Candidates, best first."""
@@ -84,7 +111,7 @@ class Model:
     trust: Logistic
 
     def rank(self, near: Near) -> Ranked:
-        scores = self.order.logits(_with_lag(near.features))
+        scores = self.order.logits(near.features)
         by_score = np.argsort(-scores, kind="stable")
         trust = _sigmoid(self.trust.logits(_summary(near.features, scores)[None, :]))
         parts = np.exp(scores - scores.max())
@@ -93,27 +120,24 @@ class Model:
         return Ranked(near.entries[by_score], scores[by_score], confidence, parts[by_score])
 
     @classmethod
-    def fit(cls, cases: Sequence[Case]) -> Model:
-        """From questions whose answers are known, out-of-scope ones among them."""
-        return cls.fit_trust(cls.fit_order(cases), cases)
+    def fit(cls, cases: Sequence[Case], penalty: float = _PENALTY) -> Model:
+        """From questions whose answers are known, out-of-scope ones among them. A higher penalty: for other shops'."""
+        return cls.fit_trust(cls.fit_order(cases, penalty), cases)
 
     @classmethod
-    def fit_order(cls, cases: Iterable[Case]) -> Logistic:
-        rows, right = [], []
-        for case in cases:
-            if case.in_scope and case.right.any():
-                rows.append(_with_lag(case.near.features))
-                right.append(case.right)
-        return Logistic.fit(np.concatenate(rows), np.concatenate(right))
+    def fit_order(cls, cases: Iterable[Case], penalty: float = _PENALTY) -> Logistic:
+        known = [case for case in cases if case.in_scope and case.right.any()]
+        rows = [case.near.features for case in known]
+        return Logistic.fit_choice(rows, [int(case.right.argmax()) for case in known], penalty)
 
     @classmethod
     def fit_trust(cls, order: Logistic, cases: Sequence[Case]) -> Model:
         rows, right = [], []
         for case in cases:
-            scores = order.logits(_with_lag(case.near.features))
+            scores = order.logits(case.near.features)
             rows.append(_summary(case.near.features, scores))
             right.append(bool(case.right[int(scores.argmax())]))
-        return cls(order, Logistic.fit(np.array(rows), np.array(right)))
+        return cls(order, Logistic.fit(np.array(rows), np.array(right), _TRUST_PENALTY))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -141,10 +165,6 @@ def shipped() -> tuple[Model, list[tuple[float, bool, bool]]]:
     return Model.from_json(value["model"]), [(p, bool(right), bool(scope)) for p, right, scope in value["calibration"]]
 
 
-def _with_lag(features: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.concatenate([features, features - features.max(axis=0)], axis=1)
-
-
 def _summary(features: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of all candidates together; missing ones (a small knowledge base) count as far behind."""
     order = np.argsort(-scores, kind="stable")
@@ -153,21 +173,19 @@ def _summary(features: NDArray[np.float64], scores: NDArray[np.float64]) -> NDAr
     share = 1.0 / float(np.exp(scores - scores[first]).sum())
     lead = features[first] - features[second]
     agree = float((features.argmax(axis=0) == first).mean())
-    return np.concatenate(
+    together = np.array(
         [
-            features[first],
-            lead,
-            [
-                sorted_[0],
-                sorted_[1],
-                sorted_[0] - sorted_[1],
-                sorted_[0] - sorted_[2],
-                share,
-                np.log(share),
-                agree,
-            ],
+            sorted_[0],
+            sorted_[1],
+            sorted_[0] - sorted_[1],
+            sorted_[0] - sorted_[2],
+            share,
+            np.log(share),
+            agree,
         ]
     )
+    # Squared too: that a lead grows from nothing to little says more than from large to larger.
+    return np.concatenate([features[first], lead, together, together * together])
 
 
 def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:

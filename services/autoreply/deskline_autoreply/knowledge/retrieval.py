@@ -1,8 +1,8 @@
 """From a question to the entries that come nearest, each with its features. No weights here: ``ranking`` weighs them.
 
 All phrasings are scored lexically (four inverted indexes) and by the cosine of sentence vectors; the entries of the best are
-candidates. What decides among them: the best and the mean phrasing by each score; a kernel regression over the thirty-two
-nearest phrasings, which takes into account that phrasings of one entry support each other and those of rivals compete; and
+candidates. What decides among them: the best and the mean phrasing by each score; kernel regressions over all phrasings (of a
+large base: the nearest), which take into account that phrasings of one entry support each other and those of rivals compete; and
 what a close phrasing leaves out or adds, weighted by how rare it is (numbers, negation, what is asked for).
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from deskline_autoreply.knowledge.lexicon import Lexicon
-from deskline_autoreply.knowledge.words import STREAMS, Words, words_of
+from deskline_autoreply.knowledge.words import STREAMS, Signs, Words, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 CANDIDATES: Final = 10
 _NEAREST: Final = 32
 # Kernels exp(g (cos - 1)) with the ridge λ: a wide one for entries of many phrasings, a narrow one for those of few.
-_KERNELS: Final = ((2.0, 0.1), (6.0, 0.3))
-# In the narrow regressions words count beside vectors, by so much.
+_KERNELS: Final = ((2.0, 0.15), (6.0, 0.3))
+# In the second regression of each kernel words count beside vectors, by so much.
 _LEXICAL: Final = 0.5
+# Up to so many phrasings a regression takes all of them into account, solved once: a second of work and 30 MB. Beyond, the nearest.
+_WHOLE: Final = 2_000
 
 FEATURES: Final = (
     "vector_best",
@@ -57,6 +59,17 @@ class Near(NamedTuple):
     """[candidate, feature]; columns as ``FEATURES``."""
 
 
+class _Facet(NamedTuple):
+    """A text as its pairs with others are looked at."""
+
+    weights: dict[str, float]
+    ordered: tuple[tuple[str, float], ...]
+    """Heaviest first."""
+    total: float
+    length: int
+    signs: Signs
+
+
 class Retriever:
     """Over phrasings of entries 0, 1, 2, …; every entry has at least one. Building it takes a millisecond per phrasing."""
 
@@ -74,8 +87,9 @@ class Retriever:
         self._mean = mean
         self._norms = np.maximum(np.linalg.norm(centred, axis=1), 1e-6)
         self._offsets = centred @ mean
-        weight = self._lexicons[0].weight
-        self._weights = [{unit: weight(unit) for unit in set(words.units)} for words in self._words]
+        self._unit = centred / self._norms[:, None]
+        self._solved = self._solve() if self.size <= _WHOLE else None
+        self._facets = [self._facet(words) for words in self._words]
 
     def near(self, question: str) -> Near:
         return self.near_words(words_of(question), self._encoder.text(question))
@@ -97,7 +111,7 @@ class Retriever:
         entries = _largest(best, CANDIDATES)
         rows, starts = self._rows_of(entries)
         counts = self._counts[entries]
-        table = np.stack([raw, centred, *(column for pair in scores for column in pair)])[:, rows]
+        table = np.stack([column[rows] for column in (raw, centred, *(one for pair in scores for one in pair))])
         bests = np.maximum.reduceat(table, starts, axis=1)
         means = np.add.reduceat(table, starts, axis=1) / counts
         columns = [bests[0], means[0], bests[1]]
@@ -108,15 +122,18 @@ class Retriever:
         pairs = self._pairs(words, fused, entries)
         return Near(entries, np.column_stack([*columns, pairs, np.log(counts)]))
 
-    def _rows(self, entry: int) -> slice:
-        start = int(self._starts[entry])
-        return slice(start, start + int(self._counts[entry]))
-
     def _rows_of(self, entries: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The phrasings of these entries, one entry after the other, and where each begins."""
         counts = self._counts[entries]
         starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
         return np.repeat(self._starts[entries] - starts, counts) + np.arange(int(counts.sum())), starts
+
+    def _solve(self) -> list[NDArray[np.float32]]:
+        """Per kernel [entry, phrasing]: what a phrasing's likeness to a question says for each entry."""
+        among = (self._unit @ self._unit.T).astype(np.float64) - 1
+        belongs = (self._owner[:, None] == np.arange(len(self._counts))[None, :]).astype(np.float64)
+        ridges = [np.exp(width * among) + ridge * np.eye(self.size) for width, ridge in _KERNELS]
+        return [np.ascontiguousarray(np.linalg.solve(kernel, belongs).T, dtype=np.float32) for kernel in ridges]
 
     def _kernels(
         self,
@@ -125,42 +142,56 @@ class Retriever:
         fused: NDArray[np.float64],
         entries: NDArray[np.int64],
     ) -> list[NDArray[np.float64]]:
-        near = _largest(fused, _NEAREST)
-        vectors = (self._vectors[near] - self._mean) / self._norms[near, None]
-        among = (vectors @ vectors.T).astype(np.float64) - 1
-        belongs = self._owner[near][None, :] == entries[:, None]
         columns: list[NDArray[np.float64]] = []
+        if self._solved is not None:
+            for (width, _), says in zip(_KERNELS, self._solved, strict=True):
+                here = np.exp(width * (centred - 1))
+                both = says[entries] @ np.stack([here, here + _LEXICAL * lexical], axis=1)
+                columns += [both[:, 0], both[:, 1]]
+            return columns
+        near = _largest(fused, _NEAREST)
+        vectors = self._unit[near]
+        among = (vectors @ vectors.T).astype(np.float64) - 1
+        belongs = (self._owner[near][None, :] == entries[:, None]).astype(np.float64)
         for width, ridge in _KERNELS:
-            inverse = np.linalg.inv(np.exp(width * among) + ridge * np.eye(len(near)))
+            kernel = np.exp(width * among)
+            kernel.flat[:: len(near) + 1] += ridge
             here = np.exp(width * (centred[near] - 1))
-            columns += [belongs @ (row @ inverse) for row in (here, here + _LEXICAL * lexical[near])]
+            both = belongs @ np.linalg.solve(kernel, np.stack([here, here + _LEXICAL * lexical[near]], axis=1))
+            columns += [both[:, 0], both[:, 1]]
         return columns
+
+    def _facet(self, words: Words) -> _Facet:
+        weight = self._lexicons[0].weight
+        weights = {unit: weight(unit) for unit in words.units}
+        ordered = tuple(sorted(weights.items(), key=lambda pair: -pair[1]))
+        return _Facet(weights, ordered, sum(weights.values()) or 1.0, len(words.units), words.signs)
 
     def _pairs(self, words: Words, fused: NDArray[np.float64], entries: NDArray[np.int64]) -> NDArray[np.float64]:
         """Question and the entry's nearest phrasing, side by side."""
-        weight = self._lexicons[0].weight
-        asked = {unit: weight(unit) for unit in set(words.units)}
-        total = sum(asked.values()) or 1.0
-        table = np.empty((len(entries), 9))
-        for line, entry in enumerate(entries):
-            rows = self._rows(int(entry))
-            row = rows.start + int(fused[rows].argmax())
-            known, other = self._weights[row], self._words[row]
-            size = sum(known.values()) or 1.0
-            both = sum(value for unit, value in asked.items() if unit in known)
-            length = max(len(words.units), len(other.units), 1)
-            table[line] = (
-                both / total,
-                both / size,
-                2 * both / (total + size),
-                abs(len(words.units) - len(other.units)) / length,
-                max((value for unit, value in asked.items() if unit not in known), default=0.0),
-                max((value for unit, value in known.items() if unit not in asked), default=0.0),
-                words.signs.numbers != other.signs.numbers,
-                words.signs.negated != other.signs.negated,
-                len(words.signs.asked ^ other.signs.asked),
-            )
-        return table
+        asked = self._facet(words)
+        return np.array([self._pair(asked, self._facets[self._nearest(fused, int(entry))]) for entry in entries])
+
+    def _nearest(self, fused: NDArray[np.float64], entry: int) -> int:
+        start, count = int(self._starts[entry]), int(self._counts[entry])
+        return start if count == 1 else start + int(fused[start : start + count].argmax())
+
+    @staticmethod
+    def _pair(asked: _Facet, other: _Facet) -> tuple[float, ...]:
+        mine, its = asked.weights, other.weights
+        # In the question's order, not in a set's: sums of floats depend on it.
+        both = sum([weight for unit, weight in mine.items() if unit in its])
+        return (
+            both / asked.total,
+            both / other.total,
+            2 * both / (asked.total + other.total),
+            abs(asked.length - other.length) / max(asked.length, other.length, 1),
+            next((weight for unit, weight in asked.ordered if unit not in its), 0.0),
+            next((weight for unit, weight in other.ordered if unit not in mine), 0.0),
+            asked.signs.numbers != other.signs.numbers,
+            asked.signs.negated != other.signs.negated,
+            len(asked.signs.asked ^ other.signs.asked),
+        )
 
 
 def _largest(values: NDArray[np.float64], most: int) -> NDArray[np.int64]:

@@ -60,7 +60,7 @@ def words_of(text: str) -> Words:
     folded = " ".join(filter(None, map(deep_text, text[:_MOST].split())))
     units = tuple(_UNIT.findall(folded))
     pairs = tuple(f"{a}|{b}" for a, b in pairwise(("^", *units, "$"))) if units else ()
-    segmented = tuple(word for word in rjieba.cut(folded) if _INK.search(word))
+    segmented = tuple(word for word in rjieba.cut_for_search(folded) if _INK.search(word))
     return Words(folded, (units, pairs, segmented, _grams(units)), _signs(folded))
 
 
