@@ -31,6 +31,8 @@ from deskline.events.models import Attachment, Customer
 PAGES: Final = Path(__file__).with_name("pages")
 LONGEST_POLL_S: Final = 25.0
 _HELLO_S: Final = 10.0
+# Numbers of messages that JavaScript reads exactly; far above, SQLite would refuse to look.
+_HIGHEST: Final = 2**53
 _MOST_BYTES: Final = 256 * 1024
 _FORBIDDEN, _UNAUTHORISED = 4403, 4401
 
@@ -287,7 +289,7 @@ def customers(app: FastAPI, gateway: Gateway) -> None:
     @app.get(path + "/messages", tags=["customer"])
     async def listen(
         conversation_id: Mine,
-        after: Annotated[int, Query(ge=0, description="Everything up to this number is on the screen.")] = 0,
+        after: Annotated[int, Query(ge=0, le=_HIGHEST, description="Everything up to this number is on the screen.")] = 0,
         wait_s: Annotated[float, Query(ge=0, le=LONGEST_POLL_S, description="Wait so long for something new.")] = 0,
     ) -> Done:
         """What is new behind `after`. Asking with an `after` confirms what was sent up to it: replies are delivered by that."""
@@ -413,7 +415,7 @@ async def _look(gateway: Gateway, conversation_id: str, after: int) -> Done:
 
 
 def _number(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return min(value, _HIGHEST) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 # --- WebSockets -----------------------------------------------------------------------------------------------------
