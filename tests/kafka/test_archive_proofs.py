@@ -1,6 +1,7 @@
 """Seals on a real PostgreSQL: what the owner of the tables does to them behind everybody's back is found, and where."""
 
 import asyncio
+import hashlib
 import json
 import subprocess
 import sys
@@ -308,6 +309,12 @@ async def test_the_commands_make_a_key_seal_verify_and_export(schema, service, o
     assert (done.exit_code, done.stdout) == (0, f"{TOPIC}/0: 2 segments, 6 records, 0 gone by retention: holds\n")
     assert (await run("export", out, *dsn)).exit_code == 0
     assert verifier.main([str(keys), str(out / f"{TOPIC}-0.jsonl")]) == 0
+    sums = json.loads((out / "manifest.json").read_text())["sha256"]
+    assert sums == {
+        name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in (f"{TOPIC}-0.jsonl", "verifier.py")
+    }
+    look = await owner.fetchval("SELECT detail FROM looks WHERE action = 'export'")
+    assert (json.loads(look)["sha256"], json.loads(look)["segments"]) == (sums, {f"{TOPIC}/0": 2})
     await owner.execute("""UPDATE raw_records SET key = NULL WHERE "offset" = 5""")
     done = await run(*check)
     assert done.exit_code == 1

@@ -1,13 +1,16 @@
 """``deskline archive key|seal|gap|verify|export``: seals, and the checks of them."""
 
 import asyncio
+import getpass
+import hashlib
+import json
 import shutil
 from pathlib import Path
 from typing import Annotated, cast
 
 import typer
 
-from deskline.clock import now_us
+from deskline.clock import now_us, rfc3339
 from deskline.errors import UsageError
 from deskline.kafka import Publisher
 from deskline.postgres import connect
@@ -16,6 +19,7 @@ from deskline.targets import BootstrapServers, PostgresDsn, StateDir, TopicPrefi
 from deskline_archive import gaps, home, sealing, signing, verifier
 from deskline_archive.places import Place, place
 from deskline_archive.settings import ArchiveSettings, archive_settings
+from deskline_archive.store import load_queries
 from deskline_archive.veil import Vault, vault_of
 
 KeyFiles = Annotated[
@@ -247,6 +251,9 @@ def export(
 ) -> None:
     """Write everything that is sealed, with its proofs and the verifier, for auditors to check without us.
 
+    ``manifest.json`` names each file with its SHA-256. That an export was made, by whom and of what, is kept: an erasure
+    names the exports whose holders have to be told.
+
     For example:
 
       deskline archive export audit --state-dir .deskline && python audit/verifier.py trusted.txt audit/*.jsonl
@@ -262,11 +269,24 @@ def export(
 
 async def _export(settings: ServiceSettings, out: Path, vault: Vault | None) -> None:
     connection = await connect(settings, "archive")
+    segments: dict[str, int] = {}
     try:
         for stream in await sealing.streams(connection, settings.topic_prefix):
             if stream.number:
                 with (out / f"{stream.topic}-{stream.partition}.jsonl").open("w", encoding="utf-8") as file:
-                    count = await sealing.export(connection, stream, file.write, vault)
-                typer.echo(f"{stream.label}: {count} segments")
+                    segments[stream.label] = await sealing.export(connection, stream, file.write, vault)
+                typer.echo(f"{stream.label}: {segments[stream.label]} segments")
+        manifest = _manifest(out)
+        (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        who, detail = f"{getpass.getuser()} at the keyboard", {**manifest, "folder": out.name, "segments": segments}
+        await connection.execute(load_queries()["add_look"], who, "auditor", "export", json.dumps(detail))
     finally:
         await connection.close()
+
+
+def _manifest(out: Path) -> dict[str, object]:
+    sums = {}
+    for path in sorted(out.iterdir()):
+        with path.open("rb") as file:
+            sums[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"made_at": rfc3339(now_us()), "sha256": sums}
