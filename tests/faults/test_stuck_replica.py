@@ -81,6 +81,7 @@ async def test_a_watermark_does_not_pass_a_record_that_a_dead_follower_keeps_fro
         frozen = stuck.followers[0]
         try:
             async with asyncio.timeout(10):
+                # The broker tells nobody that a record has arrived: it has to be asked.
                 while (await ends.ask_log([key]))[1][key] != 1 or (await ends.ask([key]))[1][key] != 1:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
             lane = Lane("0", 0, (TOPIC,))
