@@ -289,7 +289,9 @@ def customers(app: FastAPI, gateway: Gateway) -> None:
     @app.get(path + "/messages", tags=["customer"])
     async def listen(
         conversation_id: Mine,
-        after: Annotated[int, Query(ge=0, le=_HIGHEST, description="Everything up to this number is on the screen.")] = 0,
+        after: Annotated[
+            int, Query(ge=0, le=_HIGHEST, description="Everything up to this number is on the screen.")
+        ] = 0,
         wait_s: Annotated[float, Query(ge=0, le=LONGEST_POLL_S, description="Wait so long for something new.")] = 0,
     ) -> Done:
         """What is new behind `after`. Asking with an `after` confirms what was sent up to it: replies are delivered by that."""
