@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down gateway status test test-unit test-faults lint types contracts docs-check check-alerts check-chart chart-tools sbom bench bench-quality bench-decode ci lock clean
+.PHONY: help setup setup-dev demo up down gateway status test test-unit test-faults lint types contracts docs-check check-alerts check-chart chart-tools sbom bench bench-quality bench-routing bench-decode ci lock clean
 
 help: ## Show this list
 	@echo "deskline: make TARGET [ARGS='...']"
@@ -120,11 +120,14 @@ bench: $(VENV)/.dev ## Benchmarks beside their baselines (ARGS='PART --json FILE
 bench-quality: $(VENV)/.dev ## How good answers and filter are (ARGS='faq|intents|sensitive|mine --data PATH --json FILE')
 	@$(BIN)/python -m benchmarks.quality $(ARGS)
 
+bench-routing: $(VENV)/.dev ## Our routing policy against four others, in virtual time (ARGS='--arrivals FILE --json FILE')
+	@$(BIN)/python -m benchmarks.routing $(ARGS)
+
 ci: ## What CI runs: lint, all tests, the fault plan in small
 	@bash .ci/run
 
 lock: $(VENV)/.bootstrapped ## Renew the hash-pinned requirements
-	@cd requirements && for part in bootstrap:bootstrap.in run:"../pyproject.toml build.in --extra broker --extra cold" dev:"../pyproject.toml build.in --extra broker --extra cold --group ../pyproject.toml:dev -c run.txt" gateway:"--group ../pyproject.toml:gateway -c run.txt" \
+	@cd requirements && for part in bootstrap:bootstrap.in run:"../pyproject.toml build.in --extra broker --extra cold --extra plots" dev:"../pyproject.toml build.in --extra broker --extra cold --extra plots --group ../pyproject.toml:dev -c run.txt" gateway:"--group ../pyproject.toml:gateway -c run.txt" \
 	    image:"../pyproject.toml --extra cold -c run.txt" build:"build.in -c run.txt" sbom:"--group ../pyproject.toml:sbom"; do \
 	  ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	    $${part#*:} -o $${part%%:*}.txt || exit 1; done

@@ -69,6 +69,10 @@ _TOOLS: Final = {
     "faq": "Find frequent questions that nothing answers, and make an entry of one.",
     "policy": "Say in sentences who gets which conversation.",
     "rules": "Try rules on a text or on recorded traffic; report what each achieved.",
+    "simulate": "What would happen with these agents, this policy and these customers.",
+    "staffing": "How many agents each half hour needs.",
+    "verify-decisions": "Decide the router's recorded inputs again: the same decisions, byte for byte.",
+    "whatif": "Recorded days under another routing policy, beside what happened.",
 }
 
 
