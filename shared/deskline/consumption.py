@@ -60,7 +60,8 @@ log = structlog.get_logger(__name__)
 _IDLE_S: Final = 0.25
 # End offsets are asked this often for lag and readiness; at once when a timer waits for them.
 _ENDS_INTERVAL_S: Final = 0.2
-_ENDS_URGENT_S: Final = 0.02
+# So long after the last question at the earliest: a question costs a millisecond of processor time here, and one of the broker's.
+_ENDS_URGENT_S: Final = 0.01
 # And this often while timers that may fire are being fired.
 _ENDS_BESIDE_S: Final = 0.1
 # Between two readings of what timers will need, while there are more of them.
@@ -572,6 +573,8 @@ class Engine:
         due, earliest = await self.consumer.due(connection, ripe, _DUE_LIMIT)
         for partition in ripe:
             self.lanes[str(partition)].next_due = earliest.get(partition)
+        # Where nothing more may fire, the next question is due with the next timer.
+        self._ends_wake.set()
         if due:
             await self._fire_due(dict(due))
             self._wake.set()
@@ -612,8 +615,9 @@ class Engine:
 
     async def _watch_ends(self) -> None:
         """Ask for the end offsets: regularly, and at once when a timer's instant has come."""
+        clock = asyncio.get_running_loop().time
         while True:
-            await asyncio.sleep(_ENDS_URGENT_S)
+            asked = clock()
             if self.lanes:
                 try:
                     await self._hear_ends()
@@ -621,23 +625,29 @@ class Engine:
                 except TransientError as error:
                     self._asking_failed = True
                     log.warning("the broker cannot be asked; the watermark stands still", error=str(error))
-            wait_s = self._next_question_s(now_us())
-            self._ends_wake.clear()
-            if wait_s > 0:
+            while (wait_s := self._next_question_s(clock() - asked, now_us())) > 0:
+                self._ends_wake.clear()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
                         await self._ends_wake.wait()
 
-    def _next_question_s(self, now: int) -> float:
-        """When to ask for the ends again: what may fire already does not wait for an answer, what becomes due beside it may."""
-        wait_s = _ENDS_INTERVAL_S
+    def _next_question_s(self, since_s: float, now: int) -> float:
+        """When to ask for the ends again: what may fire already does not wait for an answer, what becomes due beside it may.
+
+        ``since_s`` is counted from the last question, so that news of timers, which come with every unit, never put it off.
+        """
+        wait_s = _ENDS_INTERVAL_S - since_s
+        if self._asking_failed:
+            return wait_s
         for lane in self.lanes.values():
-            if lane.next_due is None:
+            if not lane.ends:
+                wait_s = min(wait_s, _ENDS_URGENT_S - since_s)
+            if lane.next_due is None or lane.blocked is not None:
                 continue
             if lane.is_due:
-                wait_s = min(wait_s, _ENDS_BESIDE_S)
+                wait_s = min(wait_s, _ENDS_BESIDE_S - since_s)
             else:
-                wait_s = min(wait_s, max((lane.next_due - now) / SECOND + 0.001, 0.0))
+                wait_s = min(wait_s, max((lane.next_due - now) / SECOND + 0.001, _ENDS_URGENT_S - since_s))
         return wait_s
 
     async def _hear_ends(self) -> None:
