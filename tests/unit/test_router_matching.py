@@ -6,6 +6,7 @@ import pytest
 from tests.unit.router_driver import Driver, agent, at, told
 
 from deskline.config.documents import AgentsDocument, LimitsDocument, RoutingDocument, RoutingRule, Step
+from deskline.config.routing_document import Surge, Threshold
 from deskline_router.model import State
 
 ANYBODY = RoutingDocument(rules=(RoutingRule(rule_id="any", steps=(Step(),)),))
@@ -397,3 +398,16 @@ def test_what_an_assignment_costs_grows_neither_with_the_queue_nor_with_the_agen
         sys.setprofile(before)
     assert assigned_to(said) == ["anna"]
     assert calls < 1200
+
+
+def test_whom_an_explanation_names_does_not_depend_on_the_order_in_which_agents_were_met():
+    surge = Surge(enter=Threshold(queue=9), leave=Threshold(queue=1))
+    people = [agent("zoe", capacity=9), *(agent(f"r{n:02}", reserve=True) for n in range(40))]
+    named = []
+    for order in (people, people[::-1]):
+        driver = Driver(people, RoutingDocument(rules=(RoutingRule(rule_id="r", steps=(Step(),)),), surge=surge))
+        driver.online(*(one.agent_id for one in order))
+        said = driver.asked("m1")
+        named.append(next(e.data["explanation"]["candidates"] for e in said if "explanation" in e.data))
+    assert named[0] == named[1]
+    assert [one["agent_id"] for one in named[0]] == ["zoe", *(f"r{n:02}" for n in range(7))]

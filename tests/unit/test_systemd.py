@@ -41,7 +41,15 @@ def test_systemd_has_nothing_to_say(units):
     assert analyze(units, "verify", "--man=no", str(units / "deskline-topics.service")).stderr != ""
 
 
-@pytest.mark.parametrize("name", ["deskline@sla.service", "deskline-migrate.service", "deskline-topics.service"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "deskline@sla.service",
+        "deskline-migrate.service",
+        "deskline-topics.service",
+        "deskline-verify-decisions.service",
+    ],
+)
 def test_exposure_is_low(units, name):
     done = analyze(units, "security", "--offline=true", "--threshold=20", str(units / name))
     assert done.returncode == 0, done.stdout

@@ -4,7 +4,7 @@ Gather takes the conversations of the unit, and, if something may be decided, th
 the statuses of agents. ``policy.decide`` decides. Apply writes conversations, then everything shared in one statement.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from deskline.clock import DAY, SECOND
@@ -255,7 +255,7 @@ class Router:
         core = shared.core._replace(version=shared.core.version + 1, agent_offsets=shared.statuses.offsets)
         log = LogRow(
             now=work.now,
-            inputs=[*shared.statuses.ranges, *_ranges(work)],
+            inputs=[*shared.statuses.ranges, *_ranges(work, self.topics)],
             timers=list(work.due.items()),
             watermarks=work.watermarks,
             agents_watermark=unit.agents_watermark,
@@ -420,12 +420,20 @@ def _silent_clock(event: Event) -> bool:
     return event.topic == SLA and not event.data.actions
 
 
-def _ranges(work: Work) -> list[tuple[str, int, int, int]]:
-    """The records of the unit as (topic, partition, from, to), in the order in which they counted."""
+def _ranges(work: Work, topics: Sequence[str]) -> list[tuple[str, int, int, int]]:
+    """The records of the unit as (topic, partition, from, to), in the order in which they counted; then, of the other topics
+    of its lanes, how far they have been read, as empty ranges: what stands below decided nothing, and counts before this unit.
+    """
     found: list[tuple[str, int, int, int]] = []
     for record in work.records:
         if found and found[-1][:2] == (record.topic, record.partition):
             found[-1] = (record.topic, record.partition, found[-1][2], record.offset + 1)
         else:
             found.append((record.topic, record.partition, record.offset, record.offset + 1))
+    there = {entry[:2] for entry in found}
+    for lane in dict.fromkeys([*(record.partition for record in work.records), *work.due.values()]):
+        for topic in topics:
+            at = work.positions.get((topic, lane))
+            if at is not None and (topic, lane) not in there:
+                found.append((topic, lane, at, at))
     return found

@@ -129,14 +129,14 @@ class Pool:
             yield {"agent_id": place.agent_id, "score": place.cost}
         able = self._ability.able & roster.free
         for reason, mask in self._hindered():
-            for name in islice(roster.names(able & mask), _NAMED):
+            for name in roster.first_names(self._shop.agents, able & mask, _NAMED):
                 yield {"agent_id": name, "failed": reason, "numbers": self._numbers(reason, name, request, at)}
             able &= ~mask
         for name, short, bit in self._ability.named:
             if bit & roster.free:
                 yield {"agent_id": name, "failed": short.reason, "numbers": short.numbers}
         for reason, mask in roster.unavailable(roster.members(self._shop.agents)):
-            for name in islice(sorted(islice(roster.names(mask), 4 * _NAMED)), _NAMED):
+            for name in roster.first_names(self._shop.agents, mask, _NAMED):
                 agent = world.agents.get(name)
                 numbers = "" if agent is None else self._unavailable(reason, agent)
                 yield {"agent_id": name, "failed": reason} | ({"numbers": numbers} if numbers else {})

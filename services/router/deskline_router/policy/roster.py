@@ -12,6 +12,7 @@ nothing but the agents' rows and the configuration: instances with other heaps c
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Final, NamedTuple
 
 from deskline.config.documents import Agent as AgentConfig
@@ -28,6 +29,8 @@ _BENCHES_KEPT: Final = 2_000
 """Heaps over all who are able; one of 2 000 agents has 400 kB."""
 _LOG_KEPT: Final = 65_536
 """Changes remembered; a bench that has not been asked for longer is built anew, which is as cheap by then."""
+_FEW: Final = 32
+"""So many names are sooner sorted than looked for in a large team's."""
 _SKILLS: Final = 20
 """Points of proficiency beyond what is asked for that count as the most there is to spare: four skills of an expert."""
 
@@ -69,6 +72,8 @@ class Roster:
         self._channel_full: dict[str, int] = {}
         """Channel → those who have as many of it as they may; free or not."""
         self._teams: dict[int, tuple[Team, int]] = {}
+        self._by_name: dict[int, tuple[Team, tuple[tuple[str, int], ...]]] = {}
+        """The bits of a team, in the order of names."""
         self._abilities: dict[tuple[int, Stage], Ability] = {}
         self._benches: dict[tuple[int, Stage, Choice, str | None], Bench] = {}
 
@@ -142,6 +147,7 @@ class Roster:
                 self._abilities.clear()
                 self._benches.clear()
                 self._teams.clear()
+                self._by_name.clear()
             self.members(team)
             found = self._abilities[key] = self._judge(team, stage)
         return found
@@ -199,6 +205,17 @@ class Roster:
             lowest = mask & -mask
             yield self._names[lowest.bit_length() - 1]
             mask ^= lowest
+
+    def first_names(self, team: Team, mask: int, most: int) -> list[str]:
+        """Of those of the team the first by name: bits are numbered in the order in which an instance happened to meet agents,
+        which must not show.
+        """
+        if mask.bit_count() <= _FEW:
+            return sorted(name for name in self.names(mask) if name in team)[:most]
+        known = self._by_name.get(id(team))
+        if known is None:
+            known = self._by_name[id(team)] = (team, tuple((name, self._bit(name)) for name in sorted(team)))
+        return list(islice((name for name, bit in known[1] if mask & bit), most))
 
     def _bit(self, agent_id: str) -> int:
         number = self._numbers.get(agent_id)

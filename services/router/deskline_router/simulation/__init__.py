@@ -17,6 +17,7 @@ rivals of the benchmark are other desks under the same engine.
 ``rivals``       longest idle, least loaded, strict priority, round robin
 ``figures``      what came of it, as numbers; ``pages``, ``plots``: as text, HTML and PNG
 ``erlang``       how many agents a half hour needs; ``forecast``: of a day, from days before it
+``replay``       the decision log, decided again; ``replay_store``: from log and archive
 ``recorded``     from recorded events to customers whose service is known; ``whatif``: another policy for them
 ===============  ====================================================================================================
 

@@ -1,0 +1,85 @@
+"""What the router decided, decided again from its log and the archive: a real run of two instances, byte for byte."""
+
+import asyncio
+import re
+from contextlib import AsyncExitStack
+
+import asyncpg
+import pytest
+from tests.fixtures.deployment import Deployment, caught_up, said
+from tests.kafka.test_router_service import AGENTS, LIMITS, ROUTES, Agents, asked
+
+from deskline.clock import now_us
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+
+PARTITIONS = 4
+COUNT = 200
+SURGES = "surge: {enter: {queue: 6}, leave: {queue: 1}, calm_s: 1, capacity_added: 1}\n"
+
+
+async def _arrive(desk, first, last):
+    """Some are handed over, some meet silence; in five shops that share four people."""
+    skills = [(), (), ("refund",), ("vip",)]
+    for start in range(first, last, 40):
+        for n in range(start, start + 40):
+            shop, at = f"shop-{n % 5}", now_us()
+            if n % 5 == 4:
+                await desk.send([said(f"c-{n}", at, "m-1", shop_id=shop)])
+            else:
+                await desk.send(asked(f"c-{n}", at, shop=shop, skills=skills[n % 4], priority=n % 3 * 40))
+        await asyncio.sleep(0.2)
+
+
+async def _worked(desk, eventually, first, last):
+    agents = Agents(desk, first)
+    agents.done = {f"c-{n}" for n in range(first)}
+    async with AsyncExitStack() as stack:
+        running = [await stack.enter_async_context(desk.running("router"))]
+        work = asyncio.gather(_arrive(desk, first, last), agents.work(last))
+        await eventually(lambda: len(agents.done) > first + 20, "it goes on", 60)
+        running.append(await stack.enter_async_context(desk.running("router", instance="2")))
+        async with asyncio.timeout(150):
+            await work
+        await eventually(caught_up(*running), "settled", 60)
+    async with desk.running("archive") as archive:
+        await eventually(caught_up(archive), "archived", 60)
+
+
+@pytest.fixture
+async def desk(topics, tmp_path):
+    made = Deployment(topics, PARTITIONS)
+    limits = LIMITS.replace("patience_s: 600", "patience_s: 1")
+    routes = ROUTES.replace("%s", "offered") + SURGES
+    await made.configure(tmp_path / "conf", {"agents": AGENTS, "limits": limits, "routing": routes})
+    return made
+
+
+async def test_recorded_inputs_give_the_recorded_decisions_and_each_night_goes_on_where_the_last_one_ended(
+    desk, eventually, migrated_database, tmp_path
+):
+    await _worked(desk, eventually, 0, COUNT)
+    state = str(tmp_path / "state")
+    first = await desk.command("verify-decisions", "--to", "0s", "--state", state)
+    units, outputs, same = map(int, re.search(r"(\d+) units decided again: (\d+) outputs, (\d+)", first).groups())
+    assert units > 100
+    assert outputs == same > 3 * COUNT
+    await _worked(desk, eventually, COUNT, 2 * COUNT)
+    second = await desk.command("verify-decisions", "--to", "0s", "--state", state)
+    more, outputs, same = map(int, re.search(r"(\d+) units decided again: (\d+) outputs, (\d+)", second).groups())
+    assert outputs == same > 3 * COUNT
+    whole = await desk.command("verify-decisions", "--to", "0s")
+    assert f"{units + more} units" in whole
+
+    connection = await asyncpg.connect(migrated_database)
+    # Another order of agents in the log than the one decided: it must be found, and the state not move on.
+    name = await connection.fetchval(
+        "UPDATE router.decision_log SET outputs[1] = 'other' WHERE seq = (SELECT max(seq) FROM router.decision_log WHERE cardinality(outputs) > 0) RETURNING seq"
+    )
+    wrong = await desk.command("verify-decisions", "--to", "0s", exit_code=4)
+    assert f"unit {name}, other: recorded, not decided again" in wrong
+    await connection.execute("DELETE FROM router.decision_log WHERE seq < 50")
+    await connection.close()
+    fresh = str(tmp_path / "fresh")
+    assert "the next check goes on from it" in await desk.command("verify-decisions", "--to", "0s", "--state", fresh)
+    assert "0 units decided again" in await desk.command("verify-decisions", "--to", "0s", "--state", fresh)
