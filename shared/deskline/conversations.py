@@ -29,6 +29,7 @@ S = TypeVar("S")
 
 _Row = tuple[int, str, int | None, S]
 """(lane, subject, due, state)"""
+_Gather = Callable[[Connection, Sequence[Event], Mapping[tuple[int, str], S]], Awaitable[object]]
 
 # Conversations decided between two looks at the event loop: at some 30 µs each, well under ten milliseconds.
 _YIELD_EVERY: Final = 200
@@ -89,8 +90,9 @@ class Folding(Protocol[S]):
     def advance(self, subject: str, state: S, events: Sequence[Event], context: Context) -> list[Output]:
         """``events``: this conversation's, of all topics, in processing order; empty when only its timer fired."""
 
-    # Optional: ``async def gather(connection, events) -> Any``: reads, in the unit's own transaction and before anything of it
-    # is decided, what spans conversations; what it gives is ``Context.gathered``.
+    # Optional: ``async def gather(connection, events, states) -> Any``: reads, in the unit's own transaction and before anything
+    # of it is decided, what spans conversations; what it gives is ``Context.gathered``. ``states``: (lane, subject) → state, of
+    # those conversations of the unit that have one.
 
     def due(self, state: S) -> int | None:
         """When to be called again without an event: fires when the lane's watermark reaches it (µs)."""
@@ -114,9 +116,7 @@ class ConversationConsumer(Generic[S]):
         self.name = folding.name
         self.topics = folding.topics
         self.config = config
-        self._gather: Callable[[Connection, Sequence[Event]], Awaitable[object]] | None = getattr(
-            folding, "gather", None
-        )
+        self._gather: _Gather[S] | None = getattr(folding, "gather", None)
         settle = getattr(folding, "settle", None)
         if settle is not None:
             self.settle = settle
@@ -145,7 +145,7 @@ class ConversationConsumer(Generic[S]):
             if (event.partition, event.subject) in events:
                 ahead[event.partition][event.subject].append(event)
         effects: list[object] = []
-        gathered = None if self._gather is None else await self._gather(tx.connection, work.events)
+        gathered = None if self._gather is None else await self._gather(tx.connection, work.events, states)
         contexts = {
             lane: self._context(lane, work, ahead[lane], gathered, effects.append)
             for lane in {lane for lane, _ in events}

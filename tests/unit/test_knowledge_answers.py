@@ -7,6 +7,7 @@ from tests.fixtures.autoreply import RULES, Log, Service, book
 
 from deskline.config.knowledge_document import Knowledge
 from deskline.config.rules_document import RulesDocument
+from deskline.ids import request_id
 
 ENTRIES = [
     {
@@ -147,3 +148,33 @@ def test_replayed_in_other_units_the_outputs_are_the_same_bytes():
         for data in told:
             data.pop("routing_offset")
     assert without_offsets[0] == without_offsets[1]
+
+
+# --- texts whose vectors are made in one go, before a unit is decided ---------------------------------------------------
+
+CLOSE, FAINT = "请问我的衣服怎么退货呢", "我想问一下昨天你们店里的那件衣服要是退"
+
+
+def test_of_a_unit_those_texts_are_foreseen_that_the_knowledge_base_will_compare():
+    shop = service()
+    log, other = Log(), Log("c-2")
+    events = [
+        log.says(0, CLOSE, "m-1"),  # nobody has a word for it
+        log.says(1, FAINT, "m-2"),  # by then somebody has been asked for
+        other.says(2, FAINT, "m-3"),
+        Log("c-3").says(3, "怎么开发票", "m-4"),  # a phrasing
+        Log("c-4").says(4, "请问什么时候发货", "m-5"),  # a rule
+        Log("c-5").says(5, "xyzzy plugh", "m-6"),  # nothing shared
+    ]
+    assert shop.autoreply.to_be_compared(events, {}) == [CLOSE, FAINT]
+
+
+def test_a_text_for_an_agent_is_not_foreseen_and_one_that_waits_only_where_much_is_shared():
+    shop, log = service(), Log()
+    shop.unit(log.says(0, "我有事找你们", "m-1"))
+    state = {(0, log.subject): shop.state}
+    waiting = [log.says(1, FAINT, "m-2"), log.says(2, CLOSE, "m-3")]
+    assert shop.autoreply.to_be_compared(waiting, state) == [CLOSE]
+    request = request_id(log.subject, "message", "m-1")
+    shop.unit(log.queued(3, request, since=0), log.assigned(4, request, "a-1"))
+    assert shop.autoreply.to_be_compared([log.says(5, CLOSE, "m-4")], state) == []

@@ -133,6 +133,16 @@ def test_an_answer_that_is_remembered_does_not_outlive_its_entry(index) -> None:
         assert index.answer(question, at(day)) == KnowledgeIndex.of(BASE).answer(question, at(day))
 
 
+def test_what_is_shared_with_the_background_alone_is_nothing_shared() -> None:
+    """A small base stands among questions of ordinary talk, which never answer."""
+    one = KnowledgeIndex.of(BASE.model_copy(update={"entries": BASE.entries[:1], "questions": ()}))
+    told = "how do i cancel my order"
+    assert not set(words_of(told).units) & {unit for text in BASE.entries[0].phrasings for unit in words_of(text).units}
+    assert one._retriever.near(told).features[:, FEATURES.index("covers_question")].max() == pytest.approx(1)
+    assert one._retriever.evidence(words_of(told)) == 0
+    assert not one.needs_vector(told, waiting=False)
+
+
 def test_whoever_waits_already_is_answered_only_where_much_is_shared(index, monkeypatch) -> None:
     """What is not looked at costs no vector."""
     asked: list[str] = []

@@ -6,6 +6,7 @@ conversation records, so ``positions[routing.v1]`` is how far routing.v1 had bee
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import msgspec
@@ -33,10 +34,11 @@ from deskline_autoreply.policy.requests import Requests
 from deskline_autoreply.policy.rules import Asked
 from deskline_autoreply.policy.sensitive import Direction, Finding
 from deskline_autoreply.policy.shadow import ShadowDecision, Tried, beside, is_compared, is_recorded, word_of
+from deskline_autoreply.policy.standing import is_owned, request_is_open
 from deskline_autoreply.versions import Versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from deskline.config.book import ConfigBook
     from deskline.conversations import Context
@@ -242,8 +244,17 @@ class Autoreply:
         named = "" if index is None else index.item_of(event.data.text, event.at, event.data.product_id)
         facts.keep_in_mind(history, event.at, named or event.data.product_id or "", event.data.order_id or "")
 
-    async def gather(self, connection: Connection, events: Sequence[Event]) -> Resting:
+    async def gather(
+        self, connection: Connection, events: Sequence[Event], states: Mapping[tuple[int, str], State]
+    ) -> Resting:
         """Which rules rest for the customers of this unit, where rules have a cooldown at all."""
+        texts = self.to_be_compared(events, states)
+        if len(texts) > 1:
+            # Only here, because it brings numpy.
+            from deskline_autoreply.knowledge.vectors import encoder  # noqa: PLC0415
+
+            # It saves time and nothing else: what is decided does not depend on it.
+            await asyncio.to_thread(encoder().foresee, texts)
         customers = {
             (event.data.shop_id, event.data.customer.customer_id)
             for event in events
@@ -251,6 +262,35 @@ class Autoreply:
             and self._versions.rules(event.data.shop_id, event.at, event.broker_at)[1].cooldowns
         }
         return await load_resting(connection, customers) if customers else Resting()
+
+    def to_be_compared(self, events: Sequence[Event], states: Mapping[tuple[int, str], State]) -> list[str]:
+        """Texts of the unit that the knowledge base will most likely be asked, and compare by their meaning."""
+        texts: list[str] = []
+        met: set[str] = set()
+        for event in events:
+            if event.type != RECEIVED:
+                continue
+            data, subject = event.data, event.subject
+            state = states.get((event.partition, subject))
+            shop = state.history.shop if state is not None and state.history.shop else data.shop_id
+            rules = self._versions.rules(shop, event.at, event.broker_at)[1]
+            index = self._versions.knowledge(rules.document)
+            if index is None:
+                continue
+            waiting = subject in met  # the message before this one was answered, or handed over
+            met.add(subject)
+            if state is not None:
+                turn = facts.Turn(data.message_id, event.at, 0)
+                if is_owned(subject, state.history, state.requests, turn):
+                    continue
+                waiting = waiting or request_is_open(subject, state.history, state.requests, turn)
+            if not index.needs_vector(data.text, waiting=waiting):
+                continue
+            first = state is None or not state.history.opened_at
+            rule = rules.first(self._asked(event, shop, rules, fold(data.text), first_message=first))
+            if rule is None or (rule.handover is not None and not waiting):
+                texts.append(data.text)
+        return texts
 
     def _values(self, event: Event, shop: str, state: State) -> dict[str, str | None]:
         """Of the variables that replies may use; what customers and gateways state is made plain."""

@@ -29,13 +29,15 @@ if TYPE_CHECKING:
     from deskline.config.knowledge_document import Entry
 
 # Of 300 questions each of CLINC150 and of the FAQ set (make bench-quality) none that shares less than 0.2 of its weight with
-# every phrasing was answered right and surely. Well below that it is not worth two milliseconds for a vector.
+# every phrasing was answered right and surely. Well below that it is not worth a vector.
 HOPELESS: Final = 0.12
 # Whoever waits for a person already is given an answer only where it is sure, and most of those share more than this: of 1 500
 # questions each, all of the FAQ set's sure answers and 94 % of CLINC150's, by the model of that day. The rest is not worth the time.
 FAINT: Final = 0.3
 # Answers to texts that come again, which are a quarter of a shop's.
 _REMEMBERED: Final = 10_000
+# Texts taken apart, from the first look at a unit of work until they are decided.
+_READ: Final = 500
 # What is longer is no question: later characters would only cost time.
 _MOST_CHARACTERS: Final = 400
 SUGGESTED: Final = 3
@@ -66,10 +68,12 @@ class KnowledgeIndex:
         ends = {instant_us(entry.valid_until, end=True) for entry in self._entries if entry.valid_until is not None}
         self._turns = sorted(begins | ends)
         self._near = lru_cache(_REMEMBERED)(self._look)
+        self._evidence = lru_cache(_REMEMBERED)(self._weigh)
+        self._words = lru_cache(_READ)(words_of)
         phrasings: list[tuple[str, ...]] = [entry.phrasings for entry in self._entries]
         # Entries from here on are nobody's: a question that comes nearest to one of them has no answer here.
         behind = background(phrasings, self._encoder)
-        self._retriever = Retriever([*phrasings, *behind], self._encoder) if phrasings else None
+        self._retriever = Retriever([*phrasings, *behind], self._encoder, len(phrasings)) if phrasings else None
         self.model, calibration = shipped()
         self.calibrated_on = SHIPPED
         judged = [Judged(*row) for row in calibration]
@@ -122,8 +126,8 @@ class KnowledgeIndex:
         """``least``: what a question must share with a phrasing, as ``Retriever.evidence``."""
         if self._retriever is None:
             return ()
-        words = words_of(text)
-        if not words.units or (least and self._retriever.evidence(words) < least):
+        words = self._words(text)
+        if not words.units or (least and self._evidence(text) < least):
             return ()
         near = self._valid(self._retriever.near_words(words, self._encoder.text(text)), at)
         if not len(near.entries):
@@ -138,6 +142,15 @@ class KnowledgeIndex:
         return tuple(
             self._candidate(entry, confidence, near.features[places[entry]]) for entry, confidence in own[:most]
         )
+
+    def _weigh(self, text: str) -> float:
+        return 0.0 if self._retriever is None else self._retriever.evidence(self._words(text))
+
+    def needs_vector(self, text: str, *, waiting: bool) -> bool:
+        """Whether ``answer`` will most likely ask the encoder for this text's."""
+        if self._retriever is None or deep_text(text) in self._exact:
+            return False
+        return self._evidence(text[:_MOST_CHARACTERS]) >= (FAINT if waiting else HOPELESS)
 
     def _look(self, text: str, turn: int, least: float) -> tuple[Candidate, ...]:
         """``turn``: how many of the instants have passed at which an entry begins or ceases to be valid."""

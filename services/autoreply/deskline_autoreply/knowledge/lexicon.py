@@ -56,9 +56,32 @@ class Lexicon:
         return self.unknown if number is None else float(self._idf[number])
 
     def scores(self, terms: Iterable[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        known, factors, repeats, norm = self._query(terms)
+        if not known:
+            return np.zeros(self.size), np.zeros(self.size)
+        lengths = [len(self._rows[number]) for number in known]
+        rows = np.concatenate([self._rows[number] for number in known])
+        cosine = np.concatenate([self._cosine[number] for number in known]) * np.repeat(factors, lengths)
+        bm25 = np.concatenate([self._bm25[number] for number in known]) * np.repeat(repeats, lengths)
+        return (
+            np.bincount(rows, cosine, self.size) / norm,
+            np.bincount(rows, bm25, self.size).astype(np.float64),
+        )
+
+    def best_cosine(self, terms: Iterable[str], first: int) -> float:
+        """Of the first so many phrasings; the cosine of ``scores``, in half of its time."""
+        known, factors, _, norm = self._query(terms)
+        if not known:
+            return 0.0
+        rows = np.concatenate([self._rows[number] for number in known])
+        cosine = np.concatenate([self._cosine[number] * f for number, f in zip(known, factors, strict=True)])
+        return float(np.bincount(rows, cosine, self.size)[:first].max(initial=0.0)) / norm
+
+    def _query(self, terms: Iterable[str]) -> tuple[list[int], list[float], list[int], float]:
+        """The terms that some phrasing has, the weight of each, how often each is there; and the norm over all terms."""
         known: list[int] = []
         factors: list[float] = []
-        repeats: list[float] = []
+        repeats: list[int] = []
         total = 0.0
         for term, n in Counter(terms).items():
             number = self._number.get(term)
@@ -68,13 +91,4 @@ class Lexicon:
                 known.append(number)
                 factors.append(weight)
                 repeats.append(n)
-        if not known:
-            return np.zeros(self.size), np.zeros(self.size)
-        lengths = [len(self._rows[number]) for number in known]
-        rows = np.concatenate([self._rows[number] for number in known])
-        cosine = np.concatenate([self._cosine[number] for number in known]) * np.repeat(factors, lengths)
-        bm25 = np.concatenate([self._bm25[number] for number in known]) * np.repeat(repeats, lengths)
-        return (
-            np.bincount(rows, cosine, self.size) / total**0.5,
-            np.bincount(rows, bm25, self.size).astype(np.float64),
-        )
+        return known, factors, repeats, total**0.5

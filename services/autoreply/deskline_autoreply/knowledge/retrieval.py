@@ -71,11 +71,15 @@ class _Facet(NamedTuple):
 
 
 class Retriever:
-    """Over phrasings of entries 0, 1, 2, …; every entry has at least one. Building it takes a millisecond per phrasing."""
+    """Over phrasings of entries 0, 1, 2, …; every entry has at least one. Building it takes a millisecond per phrasing.
 
-    def __init__(self, phrasings: Sequence[Sequence[str]], encoder: Encoder) -> None:
+    ``own``: how many of the entries, the first ones, can be answers; all of them by default.
+    """
+
+    def __init__(self, phrasings: Sequence[Sequence[str]], encoder: Encoder, own: int | None = None) -> None:
         self._encoder = encoder
         self.size = sum(map(len, phrasings))
+        self._own = sum(map(len, phrasings[:own]))
         self._starts = np.cumsum([0, *map(len, phrasings)])[:-1]
         self._counts = np.array([len(texts) for texts in phrasings], dtype=np.int64)
         self._owner = np.repeat(np.arange(len(phrasings)), self._counts)
@@ -95,8 +99,8 @@ class Retriever:
         return self.near_words(words_of(question), self._encoder.text(question))
 
     def evidence(self, words: Words) -> float:
-        """0 to 1: how much of the question's weight the nearest phrasing has, without vectors: cheap."""
-        return float(self._lexicons[0].scores(words.units)[0].max(initial=0.0))
+        """0 to 1: how much of the question's weight the nearest phrasing of an answer has, without vectors: cheap."""
+        return self._lexicons[0].best_cosine(words.units, self._own)
 
     def near_words(self, words: Words, vector: NDArray[np.float32]) -> Near:
         scores = [lexicon.scores(stream) for lexicon, stream in zip(self._lexicons, words.streams, strict=True)]
