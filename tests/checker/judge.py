@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+
 from tests.checker import rules_records, rules_replies, rules_routing, rules_sla, rules_waiting
 from tests.checker.log import Log, Settings, View
-from tests.checker.records import Report
+from tests.checker.records import Report, Violation
 
-_RULES = (
+Rule = Callable[[View], Iterable[Violation]]
+
+_RULES: Sequence[Rule] = (
     rules_records.archive,
     rules_routing.assignments,
     rules_routing.eligibility,
@@ -19,11 +23,20 @@ _RULES = (
     rules_records.outputs,
 )
 
+OF_ROUTING: Sequence[Rule] = (
+    rules_routing.assignments,
+    rules_routing.eligibility,
+    rules_waiting.rest,
+    rules_routing.paths,
+    rules_records.outputs,
+)
+"""Those for a log in which the router alone ran and somebody else wrote what it reads."""
 
-def check(log: Log, settings: Settings) -> Report:
+
+def check(log: Log, settings: Settings, rules: Sequence[Rule] = _RULES) -> Report:
     """Judge ``log``; what is found stands in the report, in the order of the rules."""
     view = View(log, settings)
     report = Report(counts=rules_records.counts(view))
-    for rule in _RULES:
+    for rule in rules:
         report.violations.extend(rule(view))
     return report

@@ -127,7 +127,7 @@ class World:
         self.counts: Counter[str] = Counter()
         self._replicas = replicas or TWO_OF_EACH
         self._environment = {"DESKLINE_SESSION_TIMEOUT_S": str(SESSION_S), **(environment or {})}
-        self._options = options
+        self._options = {"partitions": PARTITIONS, **options}
         self._running: Stack | None = None
 
     @property
@@ -145,7 +145,6 @@ class World:
                 postgres_dsn=await self.servers.new_database(),
                 topic_prefix=prefix,
                 replicas=self._replicas,
-                partitions=PARTITIONS,
                 environment=self._environment,
                 **self._options,
             )
