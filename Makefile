@@ -76,6 +76,7 @@ lint: $(VENV)/.dev ## ruff, mypy strict, import contracts, generated documents
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m deskline.events.schemas --check
 	@$(BIN)/deskline config schema --check docs/config
+	@$(BIN)/deskline router openapi --check docs/router-desk.openapi.json
 	@$(BIN)/mypy -p deploy
 	@$(BIN)/mypy -p examples.gateway
 	@$(BIN)/python -m deploy.monitoring --check

@@ -1,4 +1,4 @@
-"""What is recorded for reports and not for ever: rows older than ``shadow_retention_days`` go, some thousands at a time.
+"""What is recorded and not for ever: rows older than some days go, some thousands at a time.
 
 It runs beside the units of work, on a connection of its own, so that nobody waits for it, and also where nothing is
 recorded any more. Several instances may do it at once: what another has removed meanwhile is not there to be removed.
@@ -22,15 +22,18 @@ _AT_ONCE: Final = 5_000
 """Rows of one statement: some tens of milliseconds."""
 
 
-def pruning(settings: ServiceSettings, schema: str, table: str, column: str) -> Callable[[], Coroutine[Any, Any, None]]:
-    """A task for ``Runtime.background``. ``column`` holds µs since 1970 and has an index."""
+def pruning(
+    settings: ServiceSettings, schema: str, table: str, column: str, *, days: int | None = None
+) -> Callable[[], Coroutine[Any, Any, None]]:
+    """A task for ``Runtime.background``. ``column`` holds µs since 1970 and has an index. ``days``: None, as reports are kept."""
+    days = days or settings.shadow_retention_days
 
     async def run() -> None:
         while True:
             try:
                 connection = await connect(settings, schema)
                 try:
-                    await prune(connection, table, column, now_us() - settings.shadow_retention_days * DAY)
+                    await prune(connection, table, column, now_us() - days * DAY)
                 finally:
                     await connection.close()
             except TRANSIENT as error:

@@ -81,6 +81,8 @@ class Runtime:
         self.background: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.routes: list[tuple[str, Any]] = []
         """(path, ASGI app or FastStream handler) to serve beside the standard ones."""
+        self.mounts: list[tuple[str, Any]] = []
+        """(prefix, ASGI app): the app is asked for everything below ``prefix/``."""
 
     def poke(self) -> None:
         """Ask for a unit of work without records."""
@@ -297,7 +299,7 @@ def _serve(name: str, runtime: Runtime, engine: Engine, registry: CollectorRegis
     settings = runtime.settings
     return _Server(
         uvicorn.Config(
-            app,
+            _mounted(app, runtime.mounts),
             host=settings.http_host,
             port=settings.http_port,
             lifespan="off",
@@ -306,6 +308,19 @@ def _serve(name: str, runtime: Runtime, engine: Engine, registry: CollectorRegis
             timeout_graceful_shutdown=2,
         )
     )
+
+
+def _mounted(app: Any, mounts: Sequence[tuple[str, Any]]) -> Any:
+    """``app``, which knows whole paths, with others for what lies below theirs."""
+    if not mounts:
+        return app
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        path = scope.get("path", "")
+        found = next((mount for prefix, mount in mounts if path.startswith(f"{prefix}/")), app)
+        await found(scope, receive, send)
+
+    return answer
 
 
 def readiness(name: str, engine: Engine, runtime: Runtime) -> tuple[bool, dict[str, Any]]:

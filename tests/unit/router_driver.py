@@ -35,12 +35,23 @@ from deskline.events.wire import new
 from deskline.records import CONVERSATIONS, REPLIES, SLA, Event
 from deskline_router.catalog import BookCatalog
 from deskline_router.handler import may_decide
-from deskline_router.model import Conversation, Emission, Input, Request, Status, SurgeWord, Told
+from deskline_router.model import (
+    Action,
+    ActionKind,
+    Conversation,
+    Emission,
+    Input,
+    Outcome,
+    Request,
+    Status,
+    SurgeWord,
+    Told,
+)
 from deskline_router.model import Customer as Recorded
 from deskline_router.policy import StatusChange, Unit, World, decide, wakes_at
 from deskline_router.policy.agents import grace_ends
 from deskline_router.policy.conversation import due, owner
-from deskline_router.telling import id_of, output, read, surge_id, surge_output
+from deskline_router.telling import id_of, output, pause_id, pause_output, read, surge_id, surge_output
 
 SHOP = "shop-1"
 START = parse_rfc3339("2026-11-25T09:00:00Z")
@@ -89,13 +100,20 @@ class Driver:
     # --- units --------------------------------------------------------------------------------------------------
 
     def unit(
-        self, events: Iterable[Event] = (), statuses: Iterable[StatusChange] = (), due: Iterable[str] = ()
+        self,
+        events: Iterable[Event] = (),
+        statuses: Iterable[StatusChange] = (),
+        due: Iterable[str] = (),
+        actions: Iterable[Action] = (),
     ) -> list[Emission]:
         events, statuses, due = list(events), list(statuses), list(due)
         now = at(self.t)
         if self.catalog.move_to(now):
             self.world.configuration_changed()
-        subjects = {event.subject for event in events} | set(due)
+        actions = list(actions)
+        subjects = (
+            {event.subject for event in events} | set(due) | {a.subject for a in actions if a.subject is not None}
+        )
         self.world.conversations = {subject: self.states.setdefault(subject, Conversation()) for subject in subjects}
         unit = Unit(
             now=now,
@@ -105,6 +123,7 @@ class Driver:
             watermarks={0: now},
             agents_watermark=now,
             agents_fresh=self.fresh,
+            actions=actions,
         )
         wake = wakes_at(self.world)
         locked = (
@@ -125,6 +144,8 @@ class Driver:
         for word in self.world.surges:
             surge_output(word, surge_id(word))
             self.surges.append(word)
+        for pause in self.world.pauses:
+            pause_output(pause, pause_id(pause))
         said = list(self.world.emissions)
         for emission in said:
             output(emission, id_of(emission))  # the wire takes it
@@ -330,6 +351,14 @@ class Driver:
         happened = at(self.t if time is None else time)
         change = StatusChange(agent, Status(status), capacity, f"s{offset}", happened, offset, f"agents.v1/0/{offset}")
         return self.unit(statuses=[change])
+
+    def act(self, kind: ActionKind, actor: str, subject: str | None = None, **fields: Any) -> Outcome:
+        """What a person orders; what it made the router say is in ``self.said``."""
+        self._number += 1
+        name = f"{self._number:032x}"
+        lane = None if subject is None else 0
+        self.unit(actions=[Action(name, kind, actor, at(self.t), subject, lane, **fields)])
+        return self.world.outcomes[name]
 
     def online(self, *agents: str) -> "Driver":
         for agent in agents:

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from deskline.cli import app
 from deskline.settings import ServiceSettings
 from deskline_archive.settings import ArchiveSettings
+from deskline_router.settings import RouterSettings
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations" / "settings.md"
 
@@ -43,6 +44,13 @@ def test_every_setting_of_the_archive_stands_on_the_page_with_its_default():
         for name, field in ArchiveSettings.model_fields.items()
     }
     assert table("The archive, and its commands") == fields
+
+
+def test_every_setting_of_the_router_stands_on_the_page_with_its_default():
+    fields = {
+        f"DESKLINE_ROUTER_{name.upper()}": written(field.default) for name, field in RouterSettings.model_fields.items()
+    }
+    assert table("The router alone") == fields
 
 
 def test_every_variable_of_up_stands_on_the_page():

@@ -5,14 +5,20 @@ from typing import Final
 
 import structlog
 
+from deskline.access import Rates, Tokens
 from deskline.postgres import TRANSIENT, connect
-from deskline.records import AGENTS
+from deskline.records import AGENTS, CONVERSATIONS
 from deskline.retention import pruning
 from deskline.service import Runtime
 from deskline.settings import ServiceSettings
+from deskline_router.desk.orders import Orders, listen
+from deskline_router.desk.view import Desks
+from deskline_router.desk.web import PREFIX, ROLES, Desk
+from deskline_router.desk.web import build as desk_app
 from deskline_router.feed import AgentFeed
 from deskline_router.handler import Router
 from deskline_router.metrics import Metrics
+from deskline_router.settings import RouterSettings
 from deskline_router.store import Store
 
 log = structlog.get_logger(__name__)
@@ -46,7 +52,31 @@ async def build(runtime: Runtime) -> Router:
             router.look_again()
             runtime.look()
 
-    runtime.background.extend([watch, sweep, pruning(runtime.settings, "router", "shadow_decisions", "at")])
+    def asked() -> None:
+        router.asked()
+        runtime.poke()
+
+    own = RouterSettings()
+    settings = runtime.settings
+    desks = Desks(settings, store, runtime.config)
+    orders = Orders(desks, store, lambda: runtime.ends.partitions(CONVERSATIONS))
+    rate = own.requests_per_s
+    tokens = Tokens(own.tokens, ROLES)
+    desk = Desk(
+        settings, desks, orders,
+        tokens=tokens, rates=Rates(rate, max(1, round(2 * rate))), ready=lambda: runtime.configured,
+    )  # fmt: skip
+    runtime.mounts.append((PREFIX, desk_app(desk)))
+    runtime.background.extend(
+        [
+            watch,
+            sweep,
+            lambda: listen(settings, asked),
+            pruning(settings, "router", "shadow_decisions", "at"),
+            pruning(settings, "router", "actions", "at"),
+            pruning(settings, "router", "customers", "seen_at", days=own.customer_retention_days),
+        ]
+    )
     return router
 
 

@@ -1,9 +1,21 @@
-"""``deskline router``: run the service."""
+"""``deskline router``: run the service; give somebody access to its desk; forget a customer."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
+from deskline.access import give
+from deskline.errors import TransientError, UsageError
+from deskline.postgres import TRANSIENT, connect
 from deskline.service import run
+from deskline.settings import ServiceSettings
+from deskline.targets import PostgresDsn, StateDir, settings_of
 from deskline_router.app import build
+from deskline_router.settings import RouterSettings, tokens_of
+from deskline_router.store import Store
 
 app = typer.Typer(add_completion=False, no_args_is_help=False)
 
@@ -18,6 +30,89 @@ def serve(context: typer.Context) -> None:
     For example:
 
       DESKLINE_BOOTSTRAP_SERVERS=kafka1:9092 DESKLINE_POSTGRES_DSN=postgresql://… deskline router
+
+      deskline router token li.lei --role supervisor --state-dir .deskline
     """
     if context.invoked_subcommand is None:
         run("router", build)
+
+
+@app.command()
+def token(
+    name: Annotated[str, typer.Argument(help="Whose it is; an agent's is his agent id. It stands in what he orders.")],
+    *,
+    role: Annotated[
+        Literal["reader", "agent", "supervisor"],
+        typer.Option(help="reader looks; agent also acts for himself; supervisor for everybody."),
+    ] = "reader",
+    state_dir: StateDir = None,
+) -> None:
+    """Give somebody access to the router's /desk; print the token, which is kept nowhere.
+
+    For example:
+
+      deskline router token li.lei --role supervisor --state-dir .deskline
+    """
+    file = tokens_of(state_dir) or RouterSettings().tokens
+    if file is None:
+        raise UsageError("say where tokens are kept: --state-dir or DESKLINE_ROUTER_TOKENS")
+    typer.echo(give(file, name, role))
+
+
+@app.command()
+def forget(
+    shop: Annotated[str, typer.Argument(help="The shop's id.")],
+    customer: Annotated[str, typer.Argument(help="The customer's id, as the gateway states it.")],
+    *,
+    state_dir: StateDir = None,
+    postgres_dsn: PostgresDsn = None,
+) -> None:
+    """Forget what is recorded of a customer: tier, spend, orders, complaints, who had him last. He is new to the router then.
+
+    Conversations under way keep what they have heard of him, and record it again with his next message. Exit code 1 where nothing
+    was recorded.
+
+    For example:
+
+      deskline router forget wardrobe u-4711 --state-dir .deskline
+    """
+    settings = settings_of(state_dir, postgres_dsn=postgres_dsn)
+    if not asyncio.run(_forget(settings, shop, customer)):
+        typer.echo("nothing is recorded of this customer", err=True)
+        raise typer.Exit(1)
+
+
+async def _forget(settings: ServiceSettings, shop: str, customer: str) -> bool:
+    try:
+        connection = await connect(settings, "router")
+        try:
+            return await Store().forget_customer(connection, shop, customer)
+        finally:
+            await connection.close()
+    except TRANSIENT as error:
+        raise TransientError(f"the database cannot be reached: {type(error).__name__}") from error
+
+
+@app.command()
+def openapi(
+    *,
+    write: Annotated[Path | None, typer.Option(help="Write the document here.")] = None,
+    check: Annotated[Path | None, typer.Option(help="Exit with 1 where this file is another document.")] = None,
+) -> None:
+    """The OpenAPI document of /desk.
+
+    For example:
+
+      deskline router openapi --write docs/router-desk.openapi.json
+    """
+    from deskline_router.desk.web import document  # noqa: PLC0415 - FastAPI takes half a second
+
+    text = json.dumps(document(), indent=1, ensure_ascii=False) + "\n"
+    if check is not None:
+        if not check.exists() or check.read_text(encoding="utf-8") != text:
+            typer.echo(f"{check} is not the code's; run: deskline router openapi --write {check}", err=True)
+            raise typer.Exit(1)
+    elif write is not None:
+        write.write_text(text, encoding="utf-8")
+    else:
+        typer.echo(text, nl=False)

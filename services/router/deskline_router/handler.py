@@ -16,19 +16,20 @@ from deskline.work import Ripe, Tx, Work
 from deskline_router.catalog import BookCatalog
 from deskline_router.feed import STALE_AFTER, AgentFeed, Taken
 from deskline_router.metrics import Metrics
-from deskline_router.model import Conversation, Customer, Fate, Input, State
+from deskline_router.model import Action, Conversation, Customer, Fate, Input, State
 from deskline_router.policy import Unit, World, decide, wakes_at
 from deskline_router.policy.agents import grace_ends
 from deskline_router.policy.conversation import HANDLERS, LEFT_REASONS, due, stated
 from deskline_router.policy.people import covered
 from deskline_router.store import Core, LogRow, Owner, Store
-from deskline_router.telling import id_of, output, read, surge_id, surge_output
+from deskline_router.telling import id_of, output, pause_id, pause_output, read, surge_id, surge_output
 
 _LOG_KEPT: Final = 8 * DAY
 """The log is for replays of recent days; a day more than the age at which event times are no longer believed."""
 _RETRY: Final = 50_000
 """µs: a grace that the lane's watermark allows but that of ``agents.v1`` does not yet is looked at again so soon."""
 _CACHED: Final = 50_000
+_ACTIONS_AT_ONCE: Final = 100
 _KNOWN: Final = 100_000
 _KNOWN_FOR: Final = 60 * SECOND
 """What is recorded of a customer, read so long ago, is asked for anew: where two instances hear him say two things in turn, the
@@ -92,6 +93,8 @@ class Router:
         self._states = StateStore(Conversation, _CACHED)
         self._lanes: frozenset[int] = frozenset()
         self._offsets: list[int] | None = None
+        self._asked = True
+        """There may be actions that nobody has decided."""
         self._forget()
 
     def _forget(self) -> None:
@@ -118,6 +121,8 @@ class Router:
         ]
         keys = dict.fromkeys((lane, item.event.subject) for lane, item in events)
         keys.update(dict.fromkeys((lane, subject) for subject, lane in work.due.items()))
+        actions = await self._ordered(tx)
+        keys.update(dict.fromkeys((a.lane, a.subject) for a in actions if a.lane is not None and a.subject is not None))
         states = await self._states.load(tx.connection, keys)
         conversations = {key[1]: states.get(key) or Conversation() for key in keys}
         if self._catalog.move_to(work.now):
@@ -126,18 +131,20 @@ class Router:
         if not (self._synced and keys):
             await self._sync(tx, await self._store.look(tx.connection))
         customers = None
-        if self._may_decide(events, conversations, work):
+        if actions or self._may_decide(events, conversations, work):
             shared = await self._gather_shared(tx, work)
             customers = await self._store.customers(tx.connection, _customers(events, conversations))
         world = self.world
         world.conversations, world.customers = conversations, customers
         # decide
         unit = Unit(now=work.now, events=events, due=work.due, watermarks=work.watermarks, locked=shared is not None)
+        actions = await self._store.undecided(tx.connection, actions)
         if shared is not None:
             unit = unit._replace(
                 statuses=shared.statuses.changes,
                 agents_watermark=shared.watermark,
                 agents_fresh=shared.fresh,
+                actions=actions,
                 lane=min(self._lanes, default=0),
             )
         decide(world, unit)
@@ -148,6 +155,15 @@ class Router:
             await self._apply_shared(tx, work, unit, shared)
         elif world.dirty_requests or world.dirty_agents or world.dirty_shops or world.dirty_customers:
             raise AssertionError("a unit without the lock decided about a request")
+
+    async def _ordered(self, tx: Tx) -> list[Action]:
+        """What people have ordered and this instance may decide: that of its lanes is its alone, the rest whoever is first."""
+        if not (self._asked and self._lanes):
+            return []
+        self._asked = False
+        found = await self._store.waiting_actions(tx.connection, self._lanes, _ACTIONS_AT_ONCE)
+        self._asked = len(found) == _ACTIONS_AT_ONCE
+        return found
 
     def _may_decide(
         self, events: Iterable[tuple[int, Input]], conversations: Mapping[str, Conversation], work: Work
@@ -237,6 +253,10 @@ class Router:
             identity = id_of(emission)
             outputs.append(identity)
             tx.emit(emission.lane, output(emission, identity))
+        for pause in world.pauses:
+            identity = pause_id(pause)
+            outputs.append(identity)
+            tx.emit(pause.lane, pause_output(pause, identity))
         for word in world.surges:
             identity = surge_id(word)
             outputs.append(identity)
@@ -249,6 +269,7 @@ class Router:
         # Also where others have applied them: they are done with.
         self._offsets = shared.statuses.offsets
         moved = shared.statuses.offsets != list(shared.core.agent_offsets)
+        await self._store.decided(tx.connection, world.outcomes, work.now)
         shops = [world.shops[shop_id] for shop_id in world.dirty_shops]
         if not (world.dirty_requests or world.dirty_agents or shops or world.dirty_customers or moved):
             return
@@ -261,11 +282,12 @@ class Router:
             agents_watermark=unit.agents_watermark,
             agents_fresh=unit.agents_fresh,
             outputs=outputs,
+            actions=[action._asdict() for action in unit.actions],
         )
         agents = [world.agents[agent_id] for agent_id in world.dirty_agents]
         await self._store.apply(tx.connection, core, agents, list(world.dirty_requests.values()), log)
         await self._store.save_shops(tx.connection, core.version, shops)
-        await self._store.save_customers(tx.connection, world.dirty_customers.values())
+        await self._store.save_customers(tx.connection, world.dirty_customers.values(), work.now)
         await self._store.save_served(tx.connection, world.served)
         if world.shadows:
             await self._store.record_shadows(tx.connection, world.shadows)
@@ -342,6 +364,7 @@ class Router:
 
     def aborted(self) -> None:
         self._states.aborted()
+        self._asked = True
         self._forget()
 
     def lanes_changed(self, lanes: frozenset[int]) -> None:
@@ -351,11 +374,17 @@ class Router:
         self._told_orphans = {}
         # Whoever had these lanes has changed their requests, and may have left something unmatched.
         self._synced = False
+        self._asked = True
         self.look_again()
 
     def look_again(self) -> None:
-        """Match every queue anew with the next unit."""
+        """Match every queue anew with the next unit, and look for what people have ordered."""
+        self._asked = True
         self.world.pending_shops.update(self.world.queues)
+
+    def asked(self) -> None:
+        """Somebody has ordered something: the next unit reads it."""
+        self._asked = True
 
     def wants_unit(self) -> bool:
         """Somebody may be assigned, or statuses be applied, although no record of a lane has come."""

@@ -9,7 +9,7 @@ its passes over them were a fifth of the time and pauses of 100 ms.
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -179,6 +179,10 @@ class ShopState(msgspec.Struct, gc=False):
     surge_limit: int | None = None
     calm_since: int | None = None
     """In a surge: since when all its parts have been over."""
+    surge_by_hand: bool = False
+    """A person began it: a person ends it."""
+    surge_refused: bool = False
+    """A person ended it: thresholds begin none until they have not been reached for once."""
     latest: int = 0
     """Time of the last surge event."""
     arrivals: list[tuple[int, int]] = msgspec.field(default_factory=list)
@@ -445,6 +449,48 @@ class SurgeWord(NamedTuple):
     shop_id: str
     lane: int
     n: int
+    at: int
+    data: dict[str, Any]
+
+
+ActionKind = Literal["assign", "pick", "transfer", "pause", "resume", "surge_on", "surge_off"]
+
+
+class Action(NamedTuple):
+    """What a person at a desktop has ordered, as it was submitted; ``at`` (µs) is when."""
+
+    action_id: str
+    kind: ActionKind
+    actor: str
+    at: int
+    subject: str | None = None
+    lane: int | None = None
+    """Of the conversation; None: it is about no conversation."""
+    shop_id: str | None = None
+    agent_id: str | None = None
+    """assign, pause, resume: who; pick: who takes it; transfer: to whom, if anybody in particular."""
+    skills: tuple[str, ...] = ()
+    grade: str | None = None
+    own_only: bool = False
+    """transfer: the actor is an agent, and may hand on what is his alone."""
+
+
+class Outcome(NamedTuple):
+    done: bool
+    code: str
+    """Done, or why not."""
+    words: str
+    request_id: str | None = None
+    assignment_id: str | None = None
+
+
+class PauseWord(NamedTuple):
+    """A person has paused an agent, or ended his pause; to be published on ``shops.v1``."""
+
+    paused: bool
+    shop_id: str
+    lane: int
+    action_id: str
     at: int
     data: dict[str, Any]
 

@@ -26,16 +26,19 @@ SELECT shop_id, customer_id, facts, complaints, last_agent, last_agent_at FROM c
 WHERE (shop_id, customer_id) IN (SELECT * FROM unnest($1::text[], $2::text[]));
 
 -- name: save_customers
-INSERT INTO customers (shop_id, customer_id, facts, complaints)
-SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::integer[])
-ON CONFLICT (shop_id, customer_id) DO UPDATE SET facts = excluded.facts, complaints = excluded.complaints;
+INSERT INTO customers (shop_id, customer_id, facts, complaints, seen_at)
+SELECT shop_id, customer_id, facts, complaints, $5
+FROM unnest($1::text[], $2::text[], $3::bytea[], $4::integer[]) AS new (shop_id, customer_id, facts, complaints)
+ON CONFLICT (shop_id, customer_id) DO UPDATE
+SET facts = excluded.facts, complaints = excluded.complaints, seen_at = excluded.seen_at;
 
 -- name: save_served
-INSERT INTO customers (shop_id, customer_id, facts, last_agent, last_agent_at)
-SELECT shop_id, customer_id, $5::bytea, agent_id, at
+INSERT INTO customers (shop_id, customer_id, facts, last_agent, last_agent_at, seen_at)
+SELECT shop_id, customer_id, $5::bytea, agent_id, at, at
 FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS new (shop_id, customer_id, agent_id, at)
 ON CONFLICT (shop_id, customer_id) DO UPDATE
-SET last_agent = excluded.last_agent, last_agent_at = excluded.last_agent_at;
+SET last_agent = excluded.last_agent, last_agent_at = excluded.last_agent_at,
+    seen_at = greatest(customers.seen_at, excluded.seen_at);
 
 -- name: owners
 SELECT lane, subject, agent_id, shop_id FROM owners WHERE lane = ANY($1::integer[]);
@@ -62,8 +65,8 @@ WITH changed_agents AS (
     SET lane = excluded.lane, version = excluded.version, ended = excluded.ended, due = excluded.due,
         body = excluded.body
 ), logged AS (
-    INSERT INTO decision_log (seq, now, inputs, timers, watermarks, agents_watermark, agents_fresh, outputs)
-    VALUES ($1, $10, $11, $12, $13, $14, $15, $16)
+    INSERT INTO decision_log (seq, now, inputs, timers, watermarks, agents_watermark, agents_fresh, outputs, actions)
+    VALUES ($1, $10, $11, $12, $13, $14, $15, $16, $17)
 )
 UPDATE core SET version = $1, agent_offsets = $2;
 
@@ -80,6 +83,25 @@ CROSS JOIN LATERAL (
     SELECT due FROM requests
     WHERE requests.lane = ripe.lane AND due IS NOT NULL AND subject <> ALL($2::text[]) ORDER BY due LIMIT 1
 ) AS next;
+
+-- name: submit
+INSERT INTO actions (action_id, lane, body, at) VALUES ($1, $2, $3, $4) ON CONFLICT (action_id) DO NOTHING;
+
+-- name: waiting_actions
+SELECT body FROM actions WHERE decided_at IS NULL AND (lane = ANY($1::integer[]) OR lane IS NULL) ORDER BY seq LIMIT $2;
+
+-- name: undecided
+SELECT action_id FROM actions WHERE decided_at IS NULL AND action_id = ANY($1::text[]);
+
+-- name: decided
+UPDATE actions SET decided_at = $1, outcome = new.outcome
+FROM unnest($2::text[], $3::bytea[]) AS new (action_id, outcome) WHERE actions.action_id = new.action_id;
+
+-- name: outcome
+SELECT body, at, decided_at, outcome FROM actions WHERE action_id = $1;
+
+-- name: forget_customer
+DELETE FROM customers WHERE shop_id = $1 AND customer_id = $2;
 
 -- name: purge_requests
 DELETE FROM requests WHERE ended AND version <= $1;

@@ -8,18 +8,20 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.resources import files
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from deskline.errors import FatalError
-from deskline_router.model import NEVER, Agent, Customer, Fact, Request, ShadowChoice, ShopState, State
+from deskline_router.model import NEVER, Action, Agent, Customer, Fact, Outcome, Request, ShadowChoice, ShopState, State
 
 if TYPE_CHECKING:
     import asyncpg
 
     from deskline.postgres import Connection
 
+ACTIONS_CHANNEL: Final = "router_actions"
+"""Postgres notifies on it when an action has been submitted."""
 _PURGE_EVERY: Final = 1024
 """Units between two purges: a purge is one index scan, and what it leaves is small either way."""
 _TOMBSTONES: Final = 8192
@@ -49,6 +51,16 @@ class LogRow(NamedTuple):
     agents_watermark: int
     agents_fresh: bool
     outputs: Sequence[str]
+    actions: Sequence[Mapping[str, Any]] = ()
+
+
+class Ordered(NamedTuple):
+    """An action as it stands in its table."""
+
+    action: Action
+    decided_at: int | None
+    outcome: Outcome | None
+    """None: nobody has decided yet."""
 
 
 def load_queries() -> dict[str, str]:
@@ -66,6 +78,8 @@ class Store:
         self._request = msgspec.msgpack.Decoder(Request).decode
         self._shop = msgspec.msgpack.Decoder(ShopState).decode
         self._facts = msgspec.msgpack.Decoder(dict[str, Fact]).decode
+        self._read_action = msgspec.msgpack.Decoder(Action).decode
+        self._outcome = msgspec.msgpack.Decoder(Outcome).decode
         self._json = msgspec.json.Encoder().encode
 
     async def lock(self, connection: Connection) -> Core:
@@ -127,6 +141,7 @@ class Store:
             log.agents_watermark,
             log.agents_fresh,
             log.outputs,
+            self._json(log.actions).decode(),
         )
 
     async def save_shops(self, connection: Connection, version: int, shops: Sequence[ShopState]) -> None:
@@ -154,8 +169,8 @@ class Store:
             for row in rows
         }
 
-    async def save_customers(self, connection: Connection, customers: Collection[Customer]) -> None:
-        """Facts and complaints; who served them is ``save_served``'s."""
+    async def save_customers(self, connection: Connection, customers: Collection[Customer], now: int) -> None:
+        """Facts and complaints; who served them is ``save_served``'s. ``now`` (µs): they were heard of then."""
         if customers:
             await connection.execute(
                 self._sql["save_customers"],
@@ -163,6 +178,7 @@ class Store:
                 [customer.customer_id for customer in customers],
                 [self._encode(customer.facts) for customer in customers],
                 [customer.complaints for customer in customers],
+                now,
             )
 
     async def save_served(self, connection: Connection, served: Mapping[tuple[str, str], tuple[str, int]]) -> None:
@@ -190,6 +206,47 @@ class Store:
         await connection.execute(self._sql["purged"], below)
         await connection.execute(self._sql["purge_requests"], below)
         await connection.execute(self._sql["purge_log"], log_before)
+
+    # --- what people order --------------------------------------------------------------------------------------
+
+    async def submit(self, connection: Connection, action: Action) -> Action:
+        """Keep it until somebody decides; the one kept, which is an earlier one of the same id where there is one."""
+        body = self._encode(action)
+        async with connection.transaction():
+            await connection.execute(self._sql["submit"], action.action_id, action.lane, body, action.at)
+            await connection.execute("SELECT pg_notify($1, '')", ACTIONS_CHANNEL)
+        kept = await self.ordered(connection, action.action_id)
+        return action if kept is None else kept.action
+
+    async def ordered(self, connection: Connection, action_id: str) -> Ordered | None:
+        row = await connection.fetchrow(self._sql["outcome"], action_id)
+        if row is None:
+            return None
+        outcome = None if row["outcome"] is None else self._outcome(row["outcome"])
+        return Ordered(self._read_action(row["body"]), row["decided_at"], outcome)
+
+    async def waiting_actions(self, connection: Connection, lanes: Iterable[int], limit: int) -> list[Action]:
+        """Undecided ones of these lanes and of none, in the order in which they were submitted."""
+        rows = await connection.fetch(self._sql["waiting_actions"], list(lanes), limit)
+        return [self._read_action(row["body"]) for row in rows]
+
+    async def undecided(self, connection: Connection, actions: Sequence[Action]) -> list[Action]:
+        """Those of them that nobody has decided meanwhile."""
+        if not actions:
+            return []
+        rows = await connection.fetch(self._sql["undecided"], [action.action_id for action in actions])
+        left = {row["action_id"] for row in rows}
+        return [action for action in actions if action.action_id in left]
+
+    async def decided(self, connection: Connection, outcomes: Mapping[str, Outcome], now: int) -> None:
+        if outcomes:
+            bodies = [self._encode(outcome) for outcome in outcomes.values()]
+            await connection.execute(self._sql["decided"], now, list(outcomes), bodies)
+
+    async def forget_customer(self, connection: Connection, shop_id: str, customer_id: str) -> bool:
+        """Whether there was anything to forget."""
+        done = await connection.execute(self._sql["forget_customer"], shop_id, customer_id)
+        return done != "DELETE 0"
 
     async def owners(self, connection: Connection, lanes: Iterable[int]) -> dict[str, Owner]:
         rows = await connection.fetch(self._sql["owners"], list(lanes))

@@ -4,6 +4,8 @@ from typing import Any, Final
 
 from deskline.clock import parse_rfc3339, rfc3339
 from deskline.events.models import (
+    AgentPaused,
+    AgentResumed,
     AssignmentExpired,
     AssignmentRevoked,
     Candidate,
@@ -21,7 +23,7 @@ from deskline.events.models import (
 from deskline.events.wire import encode, new
 from deskline.ids import event_id
 from deskline.records import ROUTING, SHOPS, Event, Output
-from deskline_router.model import Emission, Input, SurgeWord, Told
+from deskline_router.model import Emission, Input, PauseWord, SurgeWord, Told
 
 SOURCE: Final = "/deskline/router"
 
@@ -89,6 +91,22 @@ def surge_output(word: SurgeWord, identity: str) -> Output:
         _surge_type(word), id=identity, source=SOURCE, subject=word.shop_id, time=word.at, data=new(model, **fields)
     )
     return Output(SHOPS, word.shop_id.encode(), value, None)
+
+
+def pause_id(word: PauseWord) -> str:
+    return event_id(word.shop_id, _pause_type(word), word.action_id, 1)
+
+
+def pause_output(word: PauseWord, identity: str) -> Output:
+    model = AgentPaused if word.paused else AgentResumed
+    value = encode(
+        _pause_type(word), id=identity, source=SOURCE, subject=word.shop_id, time=word.at, data=new(model, **word.data)
+    )
+    return Output(SHOPS, word.shop_id.encode(), value, None)
+
+
+def _pause_type(word: PauseWord) -> str:
+    return "routing.agent_paused.v1" if word.paused else "routing.agent_resumed.v1"
 
 
 def _surge_type(word: SurgeWord) -> str:

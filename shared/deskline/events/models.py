@@ -267,6 +267,8 @@ class Surge(Model):
     reserve_agents: Ids
     capacity_added: Count
     """Per agent."""
+    actor: Word | None = None
+    """Who, where a person began or ended it."""
 
 
 @_event("routing.surge_entered.v1", SHOPS, "router")
@@ -277,6 +279,24 @@ class SurgeEntered(Surge):
 @_event("routing.surge_left.v1", SHOPS, "router")
 class SurgeLeft(Surge):
     """The surge is over."""
+
+
+class Pause(Model):
+    """Of an agent, in all shops; the event is told under the shop for which the person acted."""
+
+    shop_id: Id
+    agent_id: Id
+    actor: Word
+
+
+@_event("routing.agent_paused.v1", SHOPS, "router")
+class AgentPaused(Pause):
+    """A person has paused an agent: he is given nothing more; what he has stays with him."""
+
+
+@_event("routing.agent_resumed.v1", SHOPS, "router")
+class AgentResumed(Pause):
+    """A person has ended an agent's pause."""
 
 
 # --- replies.v1: what autoreply decided ---------------------------------------------------------------------------

@@ -38,7 +38,7 @@ READY_S: Final = 120.0
 _WATCH_S: Final = 0.25
 _LONGEST_DELAY_S: Final = 10.0
 MADE_BY_US: Final = (
-    "kafka", "postgres", "archive", "logs", "run", "stack.json", "prometheus-targets.json", "up.lock", "up.pid",
+    "kafka", "postgres", "archive", "router-tokens", "logs", "run", "stack.json", "prometheus-targets.json", "up.lock", "up.pid",
 )  # fmt: skip
 
 
@@ -222,6 +222,7 @@ class Stack:
             "DESKLINE_TOPIC_PREFIX": self.options.topic_prefix,
             # Its keys and copies: beside the database, and wherever the operator's own environment says.
             "DESKLINE_ARCHIVE_HOME": os.environ.get("DESKLINE_ARCHIVE_HOME", str(self.state_dir / "archive")),
+            "DESKLINE_ROUTER_TOKENS": os.environ.get("DESKLINE_ROUTER_TOKENS", str(self.state_dir / "router-tokens")),
             **self.options.environment,
         }
         return Supervisor(self.state_dir, environment, changed=self._write, command=self.options.command)

@@ -1,15 +1,15 @@
 """The pure core of the router: what a unit of work decides. No clock, no I/O: ``World`` in, ``World`` changed.
 
 ``decide`` is the whole of it, in the order in which a unit's inputs count: places that are free again by now, statuses of
-agents, events of the lanes, timers, surges, matching, the queue limit, positions.
+agents, events of the lanes, timers, what people order, surges, matching, the queue limit, positions.
 """
 
 from collections.abc import Mapping, Sequence
 from heapq import heappop
 from typing import NamedTuple
 
-from deskline_router.model import SECOND, Input, Request
-from deskline_router.policy import agents, conversation, matching, requests, shadow, surge, waiting
+from deskline_router.model import SECOND, Action, Input, Request
+from deskline_router.policy import actions, agents, conversation, matching, requests, shadow, surge, waiting
 from deskline_router.policy.agents import StatusChange
 from deskline_router.policy.saying import tell_position
 from deskline_router.policy.world import World
@@ -35,6 +35,8 @@ class Unit(NamedTuple):
     """``agents.v1`` is known far enough for somebody to be assigned (contract §6.3)."""
     locked: bool = True
     """What is shared may be decided about: else the unit changes conversations' own state alone."""
+    actions: Sequence[Action] = ()
+    """What people have ordered, in the order in which they did; only with ``locked``."""
     lane: int = 0
     """Whose output carries what is about no conversation."""
 
@@ -50,6 +52,9 @@ def decide(world: World, unit: Unit) -> None:
         conversation.take(world, lane, item)
     for subject, lane in unit.due.items():
         _fire(world, subject, lane, unit.watermarks.get(lane, 0), unit.agents_watermark)
+    # People act on what is known by now, and nobody is chosen before them.
+    for action in unit.actions:
+        world.outcomes[action.action_id] = actions.act(world, action, unit.lane)
     if unit.locked:
         surge.review(world, unit.lane)
     if unit.agents_fresh:

@@ -4,7 +4,7 @@ Events come in the order in which the lane has them: ``conversations.v1`` before
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from deskline.ids import request_id
 from deskline.records import CONVERSATIONS
@@ -214,31 +214,63 @@ def _offer(world: World, item: Input) -> Request | None:
     return request if same else None
 
 
+class Wish(NamedTuple):
+    """To whom a conversation is handed on; empty: whom the policy finds."""
+
+    agent_id: str | None = None
+    skills: tuple[str, ...] = ()
+    grade: str | None = None
+
+
 def _transfer(world: World, conversation: Conversation, lane: int, item: Input) -> None:
     event, data = item.event, item.event.data
     if event.at <= conversation.last_closed or owner(world, conversation, event.subject) != data.by_agent_id:
         return
     if requests.used(conversation, "transfer", event.id):
         return
+    to = data.to
+    wish = Wish() if to is None else Wish(to.agent_id, tuple(to.skills or ()), to.grade)
+    hand_on(
+        world, conversation, event.subject, lane, by=data.by_agent_id, wish=wish, at=event.at,
+        shop_id=_shop_of(conversation, data), opener=("transfer", event.id),
+    )  # fmt: skip
+
+
+def hand_on(
+    world: World,
+    conversation: Conversation,
+    subject: str,
+    lane: int,
+    *,
+    by: str,
+    wish: Wish,
+    at: int,
+    shop_id: str,
+    opener: tuple[str, str],
+) -> Request | None:
+    """The owner ``by`` has it no more; the new request, None where it waits for somebody already.
+
+    Everybody who has handed it on, declined or lost it since the customer came is asked after everybody else, so that it does not
+    go round among those who do not want it.
+    """
     conversation.owner = None
-    request = world.requests.get(event.subject)
+    request = world.requests.get(subject)
     if request is not None:
         if effect(Trigger.TRANSFER, request.state) is None:
-            return  # He owned it without an assignment, and it waits for somebody already.
+            return None  # He owned it without an assignment.
         requests.end(world, conversation, request, Trigger.TRANSFER)
-    to = data.to
-    skills = list(to.skills) if to is not None and to.skills else list(conversation.skills)
-    opened = _new_request(
-        conversation, event.subject, lane, _shop_of(conversation, data), Cause.TRANSFER, opened_at=event.at
-    )
+    skills = list(wish.skills) or list(conversation.skills)
+    opened = new_request(conversation, subject, lane, shop_id, Cause.TRANSFER, opened_at=at)
     opened.skills, opened.priority = skills, conversation.priority
-    opened.transferrer, opened.refuses_limit = data.by_agent_id, False
+    opened.transferrer, opened.refuses_limit = by, False
     if request is not None:
         opened.flags, opened.language = list(request.flags), request.language
-    if to is not None:
-        opened.first_agent, opened.first_grade = to.agent_id, to.grade
-        opened.first_skills = list(to.skills) if to.skills else None
-    requests.open_request(world, conversation, opened, "transfer", event.id)
+        before = [*request.refused_by, *filter(None, [request.transferrer])]
+        opened.refused_by = [name for name in dict.fromkeys(before) if name != wish.agent_id]
+    opened.first_agent, opened.first_grade = wish.agent_id, wish.grade
+    opened.first_skills = list(wish.skills) or None
+    requests.open_request(world, conversation, opened, *opener)
+    return opened
 
 
 def _complaint_opened(world: World, conversation: Conversation, lane: int, item: Input) -> None:
@@ -261,7 +293,7 @@ def _complaint_opened(world: World, conversation: Conversation, lane: int, item:
         return
     if requests.used(conversation, "complaint", event.id):
         return
-    opened = _new_request(
+    opened = new_request(
         conversation, event.subject, lane, _shop_of(conversation, event.data), Cause.COMPLAINT, opened_at=event.at
     )
     opened.flags, opened.refuses_limit = ["complaint"], False
@@ -334,7 +366,7 @@ def _handed_over(world: World, conversation: Conversation, lane: int, item: Inpu
             language=data.language,
         )
     elif not requests.used(conversation, "message", data.message_id):
-        opened = _new_request(
+        opened = new_request(
             conversation, event.subject, lane, _shop_of(conversation, data), Cause.HANDOVER, opened_at=opened_at
         )
         opened.waiting_since, opened.priority = waiting_since, data.priority
@@ -416,7 +448,7 @@ def silence(world: World, conversation: Conversation, subject: str, lane: int, m
     answered = conversation.last_agent > place(message.at) or conversation.last_closed >= message.at
     if answered or subject in world.requests or requests.used(conversation, "message", message.message_id):
         return
-    opened = _new_request(
+    opened = new_request(
         conversation, subject, lane, conversation.shop_id or "", Cause.NO_AUTOREPLY, opened_at=message.at
     )
     opened.waiting_since = min(
@@ -483,7 +515,7 @@ def _clock(world: World, _conversation: Conversation, _lane: int, item: Input) -
         requests.put_back(world, request, Trigger.TAKE_BACK)
 
 
-def _new_request(
+def new_request(
     conversation: Conversation, subject: str, lane: int, shop_id: str, cause: Cause, *, opened_at: int
 ) -> Request:
     return Request(

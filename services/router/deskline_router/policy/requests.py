@@ -6,7 +6,7 @@ Each function here is one row of ``policy.table``; its caller has found out that
 from bisect import insort
 from collections.abc import Sequence
 from heapq import heappush
-from typing import Any
+from typing import Any, Literal
 
 from deskline.ids import assignment_id, request_id
 from deskline_router.model import (
@@ -301,10 +301,34 @@ def stage_ends(request: Request, plan: Sequence[Stage], step: int, since: int) -
 # --- assignments ------------------------------------------------------------------------------------------------
 
 
-def assign(world: World, request: Request, agent: Agent, needed: Requirement, explanation: dict[str, Any]) -> None:
-    """The chosen agent gets the request, or the offer of it, as the shop's mode is."""
+def assign_by_hand(world: World, request: Request, agent: Agent) -> None:
+    """A person has chosen: it is the agent's at once, whatever the shop's mode; the step's requirement is waived, and shown."""
+    needed = world.requirement(request, world.catalog.shop(request.shop_id))
+    explanation: dict[str, Any] = {
+        "relaxed": list(needed.relaxed),
+        "agent_state_id": agent.online_id,
+        "considered": 1,
+        "eligible": 1,
+        "rejected": {},
+        "chosen": {"score_parts": {}},
+        "candidates": [],
+    }
+    assign(world, request, agent, needed._replace(hand_up=None), explanation, mode="assigned")
+
+
+def assign(
+    world: World,
+    request: Request,
+    agent: Agent,
+    needed: Requirement,
+    explanation: dict[str, Any],
+    *,
+    mode: Literal["assigned", "offered"] | None = None,
+) -> None:
+    """The chosen agent gets the request, or the offer of it, as the shop's mode is where none is given."""
     shop = world.catalog.shop(request.shop_id)
-    offered = shop.routing.mode == "offered"
+    mode = mode or shop.routing.mode
+    offered = mode == "offered"
     done = move(Trigger.OFFER if offered else Trigger.ASSIGN, request.state)
     at = time_of(world, request, agent)
     world.dequeue(request)
@@ -331,7 +355,7 @@ def assign(world: World, request: Request, agent: Agent, needed: Requirement, ex
     data = {
         "assignment_id": request.assignment_id,
         "attempt": request.attempt,
-        "mode": shop.routing.mode,
+        "mode": mode,
         "waited_s": (at - request.waiting_since) / SECOND,
         "policy_version": shop.version,
         "explanation": explanation | {"rule": needed.rule, "step": needed.step, "required": required(needed.stage)},

@@ -74,6 +74,8 @@ def tell(world: World, request: Request, told: Told, data: dict[str, Any], agent
     n = request.queued_n if told is Told.QUEUED else 1
     request.seq += 1
     data |= {"request_id": request.request_id, "shop_id": request.shop_id, "seq": request.seq}
+    if world.actor is not None:
+        data["actor"] = world.actor
     if agent is not None:
         agent.seq += 1
         data |= {

@@ -50,7 +50,13 @@ def measures(world: World, shop_id: str) -> dict[str, float]:
 def _cause(world: World, shop: Shop) -> str | None:
     assert shop.routing.surge is not None
     found = measures(world, shop.shop_id)
-    return next((name for name, limit in shop.routing.surge.enter.given() if found[name] >= limit), None)
+    cause = next((name for name, limit in shop.routing.surge.enter.given() if found[name] >= limit), None)
+    state = world.shops.get(shop.shop_id)
+    if state is None or not state.surge_refused:
+        return cause
+    if cause is None:
+        world.shop_state(shop.shop_id).surge_refused = False
+    return None
 
 
 def _review_end(world: World, shop: Shop, lane: int) -> None:
@@ -58,6 +64,8 @@ def _review_end(world: World, shop: Shop, lane: int) -> None:
     assert surge is not None
     found = measures(world, shop.shop_id)
     state = world.shops[shop.shop_id]
+    if state.surge_by_hand:
+        return
     if any(found[name] > limit for name, limit in surge.leave.given()):
         if state.calm_since is not None:
             world.shop_state(shop.shop_id).calm_since = None
@@ -67,6 +75,19 @@ def _review_end(world: World, shop: Shop, lane: int) -> None:
             _leave(world, shop.shop_id, "calm", lane)
     elif world.now >= state.calm_since + round(surge.calm_s * SECOND):
         _leave(world, shop.shop_id, "calm", lane)
+
+
+def enter_by_hand(world: World, shop: Shop, lane: int) -> None:
+    """The shop has a surge in its policy and is in none."""
+    _enter(world, shop, "manual", lane)
+    state = world.shop_state(shop.shop_id)
+    state.surge_by_hand, state.surge_refused = True, False
+
+
+def leave_by_hand(world: World, shop_id: str, lane: int) -> None:
+    """The shop is in a surge."""
+    _leave(world, shop_id, "manual", lane)
+    world.shop_state(shop_id).surge_refused = True
 
 
 def _enter(world: World, shop: Shop, cause: str, lane: int) -> None:
@@ -86,6 +107,7 @@ def _leave(world: World, shop_id: str, cause: str, lane: int) -> None:
     state = world.shop_state(shop_id)
     _tell(world, state, cause, lane, entered=False)
     state.surge_since = state.calm_since = None
+    state.surge_by_hand = False
     state.surge_reserve, state.surge_added, state.surge_limit = [], 0, None
     world.note_surge(state)
     world.surge_changed(shop_id)
@@ -100,4 +122,6 @@ def _tell(world: World, state: ShopState, cause: str, lane: int, *, entered: boo
         "reserve_agents": state.surge_reserve[:64],
         "capacity_added": state.surge_added,
     }
+    if world.actor is not None:
+        data["actor"] = world.actor
     world.surges.append(SurgeWord(entered, state.shop_id, lane, state.surge_n, state.latest, data))

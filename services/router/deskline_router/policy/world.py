@@ -21,6 +21,8 @@ from deskline_router.model import (
     Customer,
     Emission,
     Origin,
+    Outcome,
+    PauseWord,
     Request,
     ShadowChoice,
     Shop,
@@ -143,6 +145,8 @@ class World:
     def begin(self, now: int) -> None:
         """Forget what the last unit changed and said; it is durable or undone."""
         self.now = now
+        self.actor: str | None = None
+        """The person at whose word something is being done."""
         self.origin: Origin | None = None
         """The record being handled."""
         self.origins: dict[str, Origin] = {}
@@ -159,6 +163,9 @@ class World:
         """(shop, customer) → the agent who has had a conversation of his last, and when."""
         self.emissions: list[Emission] = []
         self.surges: list[SurgeWord] = []
+        self.pauses: list[PauseWord] = []
+        self.outcomes: dict[str, Outcome] = {}
+        """By action."""
         self.errors: list[float] = []
         """Of the estimates of those who were assigned: seconds that the wait was longer than the one told last."""
         self.shadows: list[ShadowChoice] = []
