@@ -48,9 +48,12 @@ async def test_four_instances_killed_every_two_seconds_keep_every_promise_about_
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(over.wait(), _EVERY_S)
                 # One that is still starting has nothing to lose; to kill it would only keep it away.
-                # Rather one that holds lanes; where none says so, all being on their way back or busy, whoever runs.
-                numbers = await world.with_lanes("router") or list(range(1, INSTANCES + 1))
-                if not over.is_set():
+                numbers: list[int] = []
+                while not numbers and not over.is_set():
+                    # All are on their way back: to kill them now would only keep the router away.
+                    numbers = await world.with_lanes("router")
+                    await asyncio.sleep(0 if numbers else 0.2)
+                if numbers:
                     number = chance.choice(numbers)
                     killed[number] += world.signal("router", number, SIGKILL)
 
@@ -75,7 +78,7 @@ async def test_four_instances_killed_every_two_seconds_keep_every_promise_about_
         say(f"judged {len(log.records)} records: {len(report.violations)} violations")
         assert report.ok, f"\n{report.text(5)}\n{world.logs()}"
         assert report.counts["conversation.assigned"] >= counts["arrivals"] / 2
-        assert killed.total() >= took / _EVERY_S / 2
+        assert killed.total() >= took / _EVERY_S / 4
         # It says nothing where the agents were not shared, or nobody was ever full.
         shops, full = defaultdict(set), 0
         for record in log.records:
