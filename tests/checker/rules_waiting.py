@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.checker.hours import is_open
 from tests.checker.log import Conversation, View
-from tests.checker.records import CONVERSATIONS, REPLIES, ROUTING, SECOND, Event, Violation
+from tests.checker.records import CONVERSATIONS, REPLIES, ROUTING, SECOND, SLA, Event, Violation
 from tests.checker.rules_replies import message_of
 from tests.checker.rules_routing import able
 
@@ -159,17 +159,38 @@ def _idle_agents(view: View) -> Iterator[Violation]:
             shop = queued.data["shop_id"]
             if not _shop_open(view, shop) or _hidden_conditions(view, shop):
                 continue
+            called = _called(view, conversation, request, shop)
             for agent in _listed(view, shop):
                 name = agent["agent_id"]
                 room = load[name] < capacity.get(name, agent.get("capacity", 5))
                 missed = refused.get((queued.data["request_id"], name), -(2**62))
                 again = missed < view.settings.settled_at - 40 * SECOND
                 wanted = queued.data["required"].get("agent") in (None, name)
-                ready = _online(view, name) and room and name not in paused and again and wanted
-                if ready and able(agent, queued.data["required"]):
+                ready = _online(view, name) and room and name not in paused and again
+                admitted = wanted and able(agent, queued.data["required"])
+                if ready and (admitted or agent.get("grade", "standard") in called):
                     what = f"request {queued.data['request_id']} waits while agent {name} has room"
                     yield Violation("4b", "idle_agent", what, queued.where)
                     break
+
+
+def _called(view: View, conversation: Conversation, request: Request, shop: str) -> tuple[str, ...]:
+    """Grades that may take it whatever is required: a clock has called them since it was opened (``sla_actions``)."""
+    version = view.configuration.at(shop, "routing", view.settings.settled_at)
+    document = (version.body if version is not None else None) or {}
+    by_action = {"call_supervisor": {"waiting": "supervisors"}} | (document.get("sla_actions") or {})
+    calling = {
+        name
+        for name, action in by_action.items()
+        if name != "supervisors" and action.get("waiting", "keep") in ("supervisors", "supervisor_step")
+    }
+    opened = request.events[0].broker_at
+    for event in conversation.of(SLA, "sla.warning", "sla.breached"):
+        # Between the request's event and the clock's nobody from outside knows which the router has read first.
+        late = event.broker_at > view.settings.settled_at - 2 * SECOND
+        if not late and event.broker_at > opened + SECOND and calling & set(event.data.get("actions") or ()):
+            return tuple(by_action.get("supervisors", ("supervisor",)))
+    return ()
 
 
 def _agents(view: View) -> tuple[dict[str, int], dict[str, int], set[str], dict[tuple[str, str], int]]:

@@ -2,7 +2,7 @@
 
 import pytest
 from tests.fixtures.deployment import Deployment
-from tests.kafka.test_router_service import asked, status
+from tests.kafka.test_router_service import asked, rules_broken, status
 from tests.kafka.test_sla_service import CALENDARS, PATIENCE_S
 
 from deskline.clock import now_us
@@ -14,6 +14,7 @@ AGENTS = """
 agents:
   - {agent_id: anna, capacity: 1, skills: {refund: 2}}
   - {agent_id: bo, capacity: 1, skills: {tea: 2}}
+  - {agent_id: sue, grade: supervisor, capacity: 1}
 """
 ROUTES = "mode: assigned\nrules: [{rule_id: any, steps: [{}]}]\n"
 LIMITS = "patience_s: 600\n"
@@ -61,3 +62,47 @@ async def test_a_breach_raises_the_priority_of_who_waits_and_takes_it_back_from_
     assert "revoked anna reassigned" in found["c-has"]
     told = {(out.value["subject"], out.value["type"]): out.data.get("actions") for out in await desk.told(SLA)}
     assert told["c-has", "sla.breached.v1"] == ["raise_priority", "call_supervisor", "reassign"]
+
+
+CALLING = """
+policies: [{policy_id: p, targets: {instant_reply: 0, agent_response: 2, next_response: 0}}]
+warnings: []
+on_breach: [remind, call_supervisor]
+"""
+
+
+async def test_a_breach_calls_a_supervisor_who_gets_what_nobody_took_and_what_nobody_answered(
+    topics, tmp_path, eventually
+):
+    desk = Deployment(topics, 4)
+    two = AGENTS.replace("grade: supervisor, capacity: 1", "grade: supervisor, capacity: 2")
+    documents = {"calendars": CALENDARS, "agents": two, "limits": LIMITS, "routing": ROUTES, "sla": CALLING}
+    await desk.configure(tmp_path, documents)
+
+    async def assigned():
+        outs = await desk.told(ROUTING)
+        return [
+            (out.value["subject"], out.data["agent_id"])
+            for out in outs
+            if out.value["type"] == "conversation.assigned.v1"
+        ]
+
+    async with desk.running("router"), desk.running("sla"):
+        at = now_us()
+        # sue is there all the time and knows neither refunds nor tea: by the rules she gets nothing.
+        await desk.send([status("anna", at, "online"), status("sue", at, "online")])
+        await desk.send([*asked("c-has", at, "m-1", skills=("refund",)), *asked("c-waits", at, "m-2", skills=("tea",))])
+
+        async def called():
+            return {("c-has", "sue"), ("c-waits", "sue")} <= set(await assigned())
+
+        await eventually(called, "the supervisor has both", PATIENCE_S)
+    assert sorted(await assigned()) == [("c-has", "anna"), ("c-has", "sue"), ("c-waits", "sue")]
+    breached = {out.value["subject"]: out for out in await desk.told(SLA) if out.value["type"] == "sla.breached.v1"}
+    for out in await desk.told(ROUTING):
+        if out.value["type"] == "conversation.assigned.v1" and out.data["agent_id"] == "sue":
+            assert out.data["explanation"]["required"] == {"skills": [], "grades": ["supervisor"]}
+            assert out.value["time"] >= breached[out.value["subject"]].data["due_at"]
+        if out.value["type"] == "assignment.revoked.v1":
+            assert (out.value["subject"], out.data["reason"]) == ("c-has", "reassigned")
+        assert await rules_broken(desk, eventually) == []

@@ -65,15 +65,21 @@ def admits(world: World, request: Any, shop: Any, desk: Desk) -> bool:
     stage, config = wanted(world, request, shop), desk.config
     if request.opens_at is not None or desk.agent.agent_id in (*request.excluded, *request.barred):
         return False
-    if stage.agent is not None:
-        if config.agent_id != stage.agent:
-            return False
-    elif (config.shift in shop.shifts and not shop.shifts[config.shift].is_open(world.now)) or kept(
-        world, shop, config.agent_id
-    ):
+    off = config.shift in shop.shifts and not shop.shifts[config.shift].is_open(world.now)
+    if stage.agent != config.agent_id and (off or kept(world, shop, config.agent_id)):
         return False
+    return summoned(request, shop, config) or fits(stage, config)
+
+
+def summoned(request: Any, shop: Any, config: Any) -> bool:
+    """The SLA has called those of his grade."""
+    return request.called and config.grade in shop.routing.sla_actions.supervisors
+
+
+def fits(stage: Any, config: Any) -> bool:
     return (
-        (stage.grades is None or config.grade in stage.grades)
+        stage.agent in (None, config.agent_id)
+        and (stage.grades is None or config.grade in stage.grades)
         and (stage.groups is None or any(group in config.groups for group in stage.groups))
         and (stage.language is None or stage.language in config.languages)
         and all(config.skills.get(skill, 0) >= least for skill, least in stage.skills)
@@ -93,13 +99,17 @@ def room(world: World, desk: Desk, channel: str | None) -> bool:
 def place(world: World, request: Any, shop: Any, desk: Desk) -> tuple[Any, ...]:
     """The smallest is chosen."""
     stage, choice = wanted(world, request, shop), shop.routing.choice
-    skills = min(20, sum(desk.config.skills.values()) - sum(least for _, least in stage.skills)) / 20
-    lowest = min((GRADES.index(grade) for grade in stage.grades or ()), default=0)
+    called = summoned(request, shop, desk.config)
+    asked, grades = [least for _, least in stage.skills], stage.grades or ()
+    if called and not fits(stage, desk.config):
+        asked, grades = [], shop.routing.sla_actions.supervisors
+    skills = min(20, sum(desk.config.skills.values()) - sum(asked)) / 20
+    lowest = min((GRADES.index(grade) for grade in grades), default=0)
     grade = (GRADES.index(desk.config.grade) - lowest) / 3
     load = desk.taken / (100 * world.capacity(desk.agent))
     cost = round(choice.load * load + choice.surplus * (skills + grade) / 2, 9)
     last = desk.agent.agent_id in (*request.refused_by, request.transferrer)
-    return last, cost, desk.busy_until, desk.last_assigned_at, desk.agent.agent_id
+    return last, not called, cost, desk.busy_until, desk.last_assigned_at, desk.agent.agent_id
 
 
 def quotas(world: World, shop: Any) -> dict[str, int]:

@@ -133,6 +133,19 @@ def explain(**fields: Any) -> Spoil:
     return lambda world: world.edit(world.find("conversation.assigned.v1"), change)
 
 
+def nobody_came(world: World) -> None:
+    """c4: its second breach calls a supervisor; bo is one, and has room."""
+
+    def promote(envelope: dict[str, Any]) -> None:
+        if envelope["data"]["document"] == "agents":
+            for agent in envelope["data"]["body"]["agents"]:
+                agent["grade"] = "supervisor" if agent["agent_id"] == "bo" else "standard"
+
+    for number in range(sum(b"config.applied" in (record.value or b"") for record in world.records)):
+        world.edit(world.find("config.applied.v1", number), promote)
+    set_data("sla.breached.v1", 2, actions=["raise_priority", "call_supervisor"])(world)
+
+
 def offline_before(assignment: int, seconds: float) -> Spoil:
     """The assigned agent of the first assignment went offline so long before it."""
 
@@ -226,6 +239,7 @@ VIOLATIONS: list[tuple[str, str, Spoil]] = [
         "idle_agent",
         set_data("conversation.queued.v1", 4, required={"skills": [{"skill": "refund", "proficiency": 2}]}),
     ),
+    ("4b", "idle_agent", nobody_came),
     ("4c", "close_left_a_request", drop("conversation.released.v1", 0)),
     ("5", "not_queued_first", drop("conversation.queued.v1", 0)),
     ("5", "seq_gap", drop("conversation.queued.v1", 2)),

@@ -200,6 +200,20 @@ def test_what_can_hardly_be_meant_is_a_warning(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "where", ["on_breach: [remind, call_supervisor]", "on_warning: [{at: 0.8, actions: [call_supervisor]}]"]
+)
+def test_a_supervisor_who_is_called_and_is_not_there_is_a_warning(tmp_path, where):
+    files = {"a/agents.yaml": "agents:\n  - {agent_id: li}\n", "a/sla.yaml": f"policies: []\n{where}\n"}
+    (warning,) = load_directory(directory(tmp_path, files)).warnings
+    assert "a/sla.yaml:2:" in str(warning)
+    assert "no agent of this shop has the grade supervisor" in str(warning)
+    files["a/routing.yaml"] = "sla_actions: {supervisors: [standard]}\n"
+    again = tmp_path / "again"
+    again.mkdir()
+    assert load_directory(directory(again, files)).warnings == []
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("on", "on"), ("yes", "yes"), ("No", "No"), ("true", True), ("False", False), ("null", None), ("~", None),

@@ -29,7 +29,19 @@ from deskline.config.documents import (
     TierRule,
     Weekly,
 )
-from deskline.config.routing_document import Choice, Complaints, Night, Notices, Order, Surge, Threshold, Turns
+from deskline.config.routing_document import (
+    Calling,
+    Choice,
+    Complaints,
+    Night,
+    Notices,
+    Order,
+    SlaAction,
+    SlaActions,
+    Surge,
+    Threshold,
+    Turns,
+)
 from deskline_router.model import State, Told
 from deskline_router.policy import matching
 
@@ -71,10 +83,17 @@ def configuration(r: random.Random) -> dict[str, Any]:
             steps=(Step(grades=("supervisor", "senior"), wait_s=7), Step(keep_skills=False)),
         ),
         RoutingRule(
+            rule_id="called",
+            when=RoutingCondition(flags=("supervisor_called",)),
+            steps=(Step(wait_s=4), Step(grades=("supervisor",), wait_s=7), Step(keep_skills=False)),
+        ),
+        RoutingRule(
             rule_id="r",
             steps=(*r.sample(steps, r.randint(0, 4)), Step(keep_skills=False)),
         ),
     )
+    rules = rules[r.randint(0, 2) :]
+    by_step = ("supervisor_step",) if len(rules) > 1 else ()
     surge = Surge(
         enter=Threshold(queue=2), leave=Threshold(queue=0), calm_s=5, capacity_added=r.choice((0, 1)), capacity_limit=3
     )
@@ -82,7 +101,7 @@ def configuration(r: random.Random) -> dict[str, Any]:
         mode=r.choice(("assigned", "offered")),
         accept_s=7,
         pause_after_missed=2,
-        rules=rules[r.randint(0, 1) :],
+        rules=rules,
         tiers=r.choice(((), (TierRule(tier="vip", min_orders=3), TierRule(tier="watch", min_complaints=2)))),
         order=Order(
             by=r.choice(("cost", "cost", "priority", "arrival")),
@@ -91,6 +110,15 @@ def configuration(r: random.Random) -> dict[str, Any]:
         ),
         choice=Choice(surplus=r.choice((0, 0.2, 3))),
         turns=r.choice((Turns(), Turns(), Turns(customer=0.5))),
+        sla_actions=SlaActions(
+            supervisors=r.choice((("supervisor",), ("supervisor", "senior"))),
+            remind=SlaAction(raise_by=r.choice((0, 7))),
+            call_supervisor=Calling(
+                flags=r.choice(((), ("supervisor_called",), ("complaint",))),
+                waiting=r.choice(("supervisors", "supervisors", "keep", *by_step)),
+                held=r.choice(("supervisors", "supervisors", "anybody", "keep")),
+            ),
+        ),
         complaints=r.choice((None, Complaints(), Complaints(take_back=False))),
         surge=r.choice((None, None, surge)),
         night=Night(off_hours=r.choice(("wait", "serve")), gather_s=r.choice((0, 20))),
@@ -134,7 +162,7 @@ def action(r: random.Random) -> tuple[Any, ...]:
         "complaint": (2, (subject, late)),
         "complaint_closed": (1, (subject,)),
         "closed": (6, (subject, late)),
-        "clock": (2, (subject, r.choice(("reassign", "raise_priority")))),
+        "clock": (3, (subject, r.sample(judge.ORDERS, r.choice((1, 1, 2))), r.random() < 0.5)),
         "again": (1, (r.randint(0, 1000),)),
         "stale": (2, (r.random() < 0.3,)),
         "batch": (2, (r.random() < 0.5,)),

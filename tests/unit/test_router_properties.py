@@ -37,6 +37,7 @@ agents = st.sampled_from(AGENTS)
 skills = st.lists(st.sampled_from(("tax", "vip")), max_size=2, unique=True).map(tuple)
 late = st.sampled_from((0, 0, 0, -1, -20, 3))
 
+ORDERS = ("remind", "raise_priority", "reassign", "call_supervisor")
 WAIT = st.tuples(st.just("wait"), st.sampled_from((0.1, 0.1, 1, 3, 8, 11, 31)))
 ASK = st.tuples(st.just("asked"), subjects, skills, st.sampled_from((20, 50, 50, 90)))
 SENT = st.tuples(st.just("sent"), subjects, st.sampled_from((*AGENTS, "holder")), late)
@@ -66,7 +67,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("complaint"), subjects, late),
     st.tuples(st.just("complaint_closed"), subjects),
     st.tuples(st.just("closed"), subjects, late),
-    st.tuples(st.just("clock"), subjects, st.sampled_from(("reassign", "raise_priority"))),
+    st.tuples(st.just("clock"), subjects, st.sets(st.sampled_from(ORDERS), min_size=1), st.booleans()),
     st.tuples(st.just("again"), st.integers(0, 1000)),
     st.tuples(st.just("stale"), st.sampled_from((True, False, False))),
     st.tuples(st.just("batch"), st.booleans()),
@@ -158,8 +159,8 @@ class Player:
     def do_closed(self, subject, late):
         self.driver.closed(subject, time=self.driver.t + late)
 
-    def do_clock(self, subject, action):
-        self.driver.breached((action,), subject)
+    def do_clock(self, subject, actions, of_holder):
+        self.driver.breached(tuple(sorted(actions)), subject, agent=self.offer(subject)[0] if of_holder else None)
 
     def do_status(self, who, status, late, capacity):
         self.unit(lambda: self.driver.status(who, status, time=self.driver.t + late, capacity=capacity))

@@ -301,6 +301,8 @@ class Request(msgspec.Struct, gc=False):
     told: tuple[int, int, list[str], str] | None = None
     """Step, priority, skills and requirement of the last ``queued``."""
     told_position: int = 0
+    called: bool = False
+    """The SLA has called supervisors: they may take it whatever its step asks for, and come first."""
 
     @property
     def live(self) -> bool:

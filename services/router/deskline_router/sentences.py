@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from deskline.config.documents import Agent, RoutingCondition, RoutingPolicy, RoutingRule, Step, TierRule
-from deskline.config.routing_document import Notices, Order, Qualification, Threshold, Turns
+from deskline.config.routing_document import Notices, Order, Qualification, SlaActions, Threshold, Turns
 from deskline_router.policy.people import reserve_of
 
 Language = Literal["en", "zh"]
@@ -31,6 +31,7 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
     "and": (" and ", "、"),
     "or": (" or ", "或"),
     "comma": (", ", "，"),
+    "semicolon": ("; ", "；"),
     # durations
     "seconds": ("{n} s", "{n} 秒"),
     "minutes": ("{n} min", "{n} 分钟"),
@@ -100,6 +101,18 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
     "complaints_never": ("never gets the conversation", "不会再接到该会话"),
     "complaints_last": ("gets the conversation last", "最后才会分到该会话"),
     "complaints_take": (", and loses it at once", "，并立即移出该会话"),
+    "sla": ("Where the SLA {action}: {x}.", "SLA {action}时：{x}。"),
+    "remind": ("reminds", "提醒"),
+    "raise_priority": ("raises the priority", "提升优先级"),
+    "reassign": ("reassigns", "改派"),
+    "call_supervisor": ("calls a supervisor", "呼叫主管"),
+    "sla_raise": ("the priority rises by {n}", "优先级加 {n}"),
+    "sla_flags": ("the request is flagged {x}", "请求加上{x}标记"),
+    "sla_waiting_supervisors": ("while it waits, {x} may take it as well, whatever the step, and are chosen first", "排队中的请求，{x}不论当前步骤都可接待，并优先选择"),
+    "sla_waiting_supervisor_step": ("while it waits, it goes on to the next step for {x} alone, who may take it at once and are chosen first", "排队中的请求直接进入下一个只限{x}的步骤，{x}可立即接待，并优先选择"),
+    "sla_held_anybody": ("who has it and has not answered loses it and is chosen last", "未回复的接待客服失去该会话，并排到最后"),
+    "sla_held_supervisors": ("who has it and has not answered loses it if one of the {x} has room", "若{x}中有人有空，未回复的接待客服失去该会话"),
+    "sla_nothing": ("nothing happens here; the agents' desktop shows it", "这里不做任何事，由客服工作台提示"),
     "night_wait": ("What comes outside hours waits for the opening{x}.", "非营业时间的请求等到开门{x}。"),
     "night_share": ("; for {x} it is shared out by capacity over those whose shift has begun, oldest first", "；开门后 {x}内按当班客服的容量平均分配，先来的先处理"),
     "night_serve": ("Outside hours whoever is online serves.", "非营业时间由在线的客服接待。"),
@@ -164,6 +177,7 @@ def policy_sentences(
     found.append(speak.say("choice", surplus=surplus))
     found += _turns(policy.turns, speak)
     found += _people(policy, speak)
+    found += _sla(policy.sla_actions, speak)
     found += _night(policy, speak)
     found += _notices(policy.notices, speak)
     found += _surge(policy, agents, speak)
@@ -284,6 +298,18 @@ def _people(policy: RoutingPolicy, speak: _Speaker) -> Iterator[str]:
     never = rules is not None and rules.never_same_agent
     take = speak.say("complaints_take") if rules is not None and rules.take_back else ""
     yield speak.say("complaints", x=speak.say("complaints_never" if never else "complaints_last"), y=take)
+
+
+def _sla(actions: SlaActions, speak: _Speaker) -> Iterator[str]:
+    who = speak.names(actions.supervisors)
+    for name, action in actions.given():
+        does = [
+            *([speak.say("sla_raise", n=action.raise_by)] if action.raise_by else ()),
+            *([speak.say("sla_flags", x=speak.listed(action.flags, "and"))] if action.flags else ()),
+            *([speak.say(f"sla_waiting_{action.waiting}", x=who)] if action.waiting != "keep" else ()),
+            *([speak.say(f"sla_held_{action.held}", x=who)] if action.held != "keep" else ()),
+        ]
+        yield speak.say("sla", action=speak.say(name), x=speak.say("semicolon").join(does) or speak.say("sla_nothing"))
 
 
 def _night(policy: RoutingPolicy, speak: _Speaker) -> Iterator[str]:

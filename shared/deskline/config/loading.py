@@ -35,6 +35,7 @@ from deskline.config.documents import (
     RoutingPolicy,
     SlaDocument,
     SlaPolicies,
+    SlaPolicy,
     body_of,
     default_document,
 )
@@ -407,6 +408,35 @@ def _calendars(shop: _Shop, default: _Shop) -> Mapping[str, Calendar]:
     return cast("CalendarsDocument", shop.documents.get("calendars") or default.documents["calendars"]).calendars
 
 
+def _nobody_to_call(shop: _Shop, default: _Shop) -> Iterator[Problem]:
+    """The SLA calls a supervisor, and the shop has none."""
+    sla = cast("SlaDocument | None", shop.documents.get("sla"))
+    if sla is None or "sla" not in shop.sources:
+        return
+    routing = cast("RoutingDocument", shop.documents.get("routing") or default.documents["routing"])
+    agents = cast("AgentsDocument", shop.documents.get("agents") or default.documents["agents"])
+    grades = {agent.grade for agent in agents.agents}
+    grades |= {rule.grade for rule in agents.qualifications or () if rule.grade is not None}
+    called = routing.sla_actions.supervisors
+    call = routing.sla_actions.call_supervisor
+    if grades & set(called) or (call.waiting == "keep" and call.held != "supervisors"):
+        return
+    for path in _calls(sla):
+        message = f"no agent of this shop has the grade {' or '.join(called)}; nobody comes when one is called"
+        yield shop.problem("sla", path, message)
+
+
+def _calls(sla: SlaDocument) -> Iterator[Path]:
+    holders: list[tuple[Path, SlaDocument | SlaPolicy]] = [((), sla)]
+    holders += [(("policies", index), policy) for index, policy in enumerate(sla.policies)]
+    for path, holder in holders:
+        if "call_supervisor" in (holder.on_breach or ()):
+            yield (*path, "on_breach")
+        for index, warning in enumerate(holder.on_warning or ()):
+            if "call_supervisor" in warning.actions:
+                yield (*path, "on_warning", index)
+
+
 def _warnings(shop: _Shop, default: _Shop) -> Iterator[Problem]:
     agents = cast("AgentsDocument", shop.documents.get("agents") or default.documents["agents"]).agents
     skills = {skill for agent in agents for skill in agent.skills}
@@ -425,6 +455,7 @@ def _warnings(shop: _Shop, default: _Shop) -> Iterator[Problem]:
         own = len(cast("list[object]", shop.sources["rules"].value.get("rules") or ()))
         for path_, message in rule_review.warnings(rules, until=own):
             yield shop.problem("rules", path_, message)
+    yield from _nobody_to_call(shop, default)
     routing = cast("RoutingDocument | None", shop.documents.get("routing"))
     if routing is None or "routing" not in shop.sources:
         return

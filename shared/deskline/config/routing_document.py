@@ -286,6 +286,65 @@ class Notices(Document):
     """Of a shop, such repetitions per second."""
 
 
+WhileWaiting = Literal["keep", "supervisors", "supervisor_step"]
+WhileHeld = Literal["keep", "anybody", "supervisors"]
+
+
+class SlaAction(Document):
+    """What one action that ``sla.yaml`` asks for, by a warning or a breach, does to the conversation's open request."""
+
+    raise_by: Annotated[int, Field(ge=0, le=100)] = 0
+    """Its priority rises by so much, to 100 at most."""
+    flags: tuple[Name, ...] = ()
+    """Added to it: a rule that matches one of them takes it over, from its first step on."""
+    waiting: WhileWaiting = "keep"
+    """While it waits. supervisors: from now on they may take it, too, whatever the step and the skills, and are chosen first;
+    supervisor_step: it also goes on at once to the next step of its rule that is for them alone, if there is one."""
+    held: WhileHeld = "keep"
+    """While the agent whose clock it is has it, or the offer of it. anybody: it is taken back, and he is chosen last; supervisors:
+    it is taken back where one of them has room for it at this moment, and else stays with him."""
+
+
+class Raising(SlaAction):
+    raise_by: Annotated[int, Field(ge=0, le=100)] = 20
+
+
+class Reassigning(SlaAction):
+    held: WhileHeld = "anybody"
+
+
+class Calling(SlaAction):
+    flags: tuple[Name, ...] = ("supervisor_called",)
+    waiting: WhileWaiting = "supervisors"
+    held: WhileHeld = "supervisors"
+
+
+class SlaActions(Document):
+    """By action. What it does not name happens as it says here."""
+
+    supervisors: Annotated[tuple[Grade, ...], Field(min_length=1)] = ("supervisor",)
+    """Grades that are meant."""
+    remind: SlaAction = SlaAction()
+    """The agents' desktop shows it; here nothing happens."""
+    raise_priority: Raising = Raising()
+    reassign: Reassigning = Reassigning()
+    call_supervisor: Calling = Calling()
+
+    @model_validator(mode="after")
+    def _who_can_be_called(self) -> Self:
+        if "trainee" in self.supervisors:
+            raise problem_at(
+                "trainees help nobody whose time is up; name other grades",
+                "supervisors",
+                self.supervisors.index("trainee"),
+            )
+        return self
+
+    def given(self) -> Iterator[tuple[str, SlaAction]]:
+        for name in ("remind", "raise_priority", "reassign", "call_supervisor"):
+            yield name, getattr(self, name)
+
+
 class RoutingPolicy(Document):
     mode: Literal["assigned", "offered"] = "assigned"
     accept_s: PositiveSeconds = 20
@@ -301,6 +360,7 @@ class RoutingPolicy(Document):
     trainees: Trainees = Trainees()
     night: Night = Night()
     notices: Notices = Notices()
+    sla_actions: SlaActions = SlaActions()
     complaints: Complaints | None = None
     """Absent: who is complained about is chosen last."""
     surge: Surge | None = None
@@ -309,6 +369,21 @@ class RoutingPolicy(Document):
     @model_validator(mode="after")
     def _rulesonce(self) -> Self:
         once("rule", "rules", "rule_id", (rule.rule_id for rule in self.rules))
+        return self
+
+    @model_validator(mode="after")
+    def _supervisors_have_a_step(self) -> Self:
+        grades = set(self.sla_actions.supervisors)
+        steps = [step for rule in self.rules for step in rule.steps if step.grades and set(step.grades) <= grades]
+        for name, action in self.sla_actions.given():
+            if action.waiting == "supervisor_step" and not steps:
+                raise problem_at(
+                    f"no step of any rule is for {' and '.join(sorted(grades))} alone; add one with these grades, or write "
+                    "waiting: supervisors",
+                    "sla_actions",
+                    name,
+                    "waiting",
+                )
         return self
 
 

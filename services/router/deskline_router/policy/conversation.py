@@ -26,7 +26,7 @@ from deskline_router.model import (
     Word,
     place,
 )
-from deskline_router.policy import people, requests
+from deskline_router.policy import escalation, people, requests
 from deskline_router.policy.table import Trigger, effect
 from deskline_router.policy.world import World
 
@@ -47,8 +47,6 @@ _MESSAGES_KEPT: Final = 32
 """Customer's messages remembered between two answers of agents; of a longer monologue those in the middle are
 forgotten: the first says since when the customer waits, the last is what counts as silence."""
 _EARLY_KEPT: Final = 64
-_RAISED_BY_SLA: Final = 20
-"""What ``raise_priority`` of a clock adds: enough to pass everything of the same rule, not a complaint at 100."""
 
 
 def take(world: World, lane: int, item: Input) -> None:
@@ -502,17 +500,11 @@ def orphaned(world: World, subject: str, lane: int, agents_watermark: int) -> No
 # --- sla.v1 -----------------------------------------------------------------------------------------------------
 
 
-def _clock(world: World, _conversation: Conversation, _lane: int, item: Input) -> None:
-    """What the shop has ordered for a warning or a breach."""
-    request, data = world.requests.get(item.event.subject), item.event.data
-    actions = data.actions or ()
-    if request is None:
-        return
-    if "raise_priority" in actions:
-        requests.raise_priority(world, request, min(100, request.priority + _RAISED_BY_SLA))
-    taken = request.live and data.agent_id in (None, request.agent_id)
-    if "reassign" in actions and taken and effect(Trigger.TAKE_BACK, request.state):
-        requests.put_back(world, request, Trigger.TAKE_BACK)
+def _clock(world: World, conversation: Conversation, _lane: int, item: Input) -> None:
+    request = world.requests.get(item.event.subject)
+    if request is not None:
+        answered = not customer_waits(conversation, request)
+        escalation.act(world, request, item.event.data, answered=answered)
 
 
 def new_request(

@@ -11,7 +11,7 @@ operations. Queues and agents are never walked.
 """
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from math import ceil
 from typing import Any, Final, NamedTuple
@@ -21,7 +21,7 @@ from deskline_router.policy import requests
 from deskline_router.policy.order import Rank, rank
 from deskline_router.policy.roster import Place
 from deskline_router.policy.saying import time_of
-from deskline_router.policy.steps import Requirement
+from deskline_router.policy.steps import LIST_LIMIT, Requirement, relaxed
 from deskline_router.policy.table import Trigger
 from deskline_router.policy.world import Kind, Queue, World
 
@@ -70,7 +70,7 @@ class Pool:
         """Why the agent at ``place``, whom ``best`` has just named."""
         agent = self._world.agents[place.agent_id]
         return {
-            "relaxed": list(self._needed.relaxed),
+            "relaxed": list(self._relaxed(place)),
             "agent_state_id": agent.online_id,
             "considered": len(self._shop.agents),
             "eligible": self.eligible.bit_count(),
@@ -79,12 +79,20 @@ class Pool:
             "candidates": list(islice(self._candidates(request, at), _NAMED)),
         }
 
+    def _relaxed(self, place: Place) -> Sequence[str]:
+        stage = self._needed.stage
+        of_him = stage.asked_of(self._shop.agents[place.agent_id])
+        if of_him is stage:
+            return self._needed.relaxed
+        return sorted({*self._needed.relaxed, *relaxed((stage, of_him), 1)})[:LIST_LIMIT]
+
     def _parts(self, place: Place, agent: Agent, request: Request, at: int) -> dict[str, float]:
         choice = self._shop.routing.choice
         parts = {
             "load": round(choice.load * agent.load / self._world.capacity(agent), 6),
             "surplus": round(choice.surplus * self._ability.surplus[place.agent_id], 6),
             "last": int(bool(self._last & (1 << place.number))),
+            **({"called": 1} if place.agent_id in self._ability.called else {}),
             "busy_s": round(max(0, agent.busy_until - at) / SECOND, 3),
         }
         if agent.last_assigned_at:
@@ -111,9 +119,11 @@ class Pool:
     def _hindered(self) -> Iterator[tuple[str, int]]:
         """What keeps those who are free and able from it, in the order in which it is asked."""
         world, shop = self._world, self._shop
-        if self._needed.stage.agent is None:
-            yield "off_shift", world.off_shift(shop)
-            yield "reserve", world.reserve(shop)
+        stage = self._needed.stage
+        if stage.agent is None or stage.called:
+            named = 0 if stage.agent is None else world.roster.bit(stage.agent)
+            yield "off_shift", world.off_shift(shop) & ~named
+            yield "reserve", world.reserve(shop) & ~named
         yield "channel_full", world.roster.channel_full(self._channel)
         yield "declined", self._excluded
         if self._shares is not None:

@@ -204,17 +204,40 @@ def learn_opening(world: World, request: Request, at: int) -> None:
         changed(world, request)
 
 
-def raise_priority(world: World, request: Request, priority: int) -> None:
-    if priority <= request.priority:
-        return
+def escalate(world: World, request: Request, *, raise_by: int, flags: list[str], called: bool, step: bool) -> None:
+    """The SLA's actions on a request, but for taking it back. ``step``: it goes on to what is for supervisors alone."""
     queued = request.state is State.QUEUED
     if queued:
         world.dequeue(request)
-    request.priority = priority
+    shop = world.catalog.shop(request.shop_id)
+    request.priority = min(100, request.priority + raise_by)
+    request.called = request.called or called
+    since = time_of(world, request)
+    if request.opens_at is not None:
+        since = max(since, request.opens_at)
+    if not set(flags) <= set(request.flags):
+        request.flags = _union(request.flags, flags)
+        if _classify(world, request, shop):
+            enter_stage(world, request, 0, since)
+    if step and queued:
+        ahead = _supervisors_step(world, request, shop)
+        if ahead is not None:
+            enter_stage(world, request, ahead, since)
     changed(world, request)
     if queued:
         world.enqueue(request)
         tell_queued_if_changed(world, request)
+
+
+def _supervisors_step(world: World, request: Request, shop: Shop) -> int | None:
+    """The next stage that admits those alone whom the SLA calls; None: there is none, or it is there."""
+    grades = set(shop.routing.sla_actions.supervisors)
+    stages = world.plan(request, shop).stages
+    for step in range(request.step, len(stages)):
+        only = stages[step].grades
+        if only and set(only) <= grades:
+            return step if step > request.step else None
+    return None
 
 
 # --- stages -----------------------------------------------------------------------------------------------------
@@ -352,13 +375,14 @@ def assign(
     if not offered:
         _held(world, request, agent, at)
     changed(world, request)
+    stage = needed.stage.asked_of(shop.agents[agent.agent_id])
     data = {
         "assignment_id": request.assignment_id,
         "attempt": request.attempt,
         "mode": mode,
         "waited_s": (at - request.waiting_since) / SECOND,
         "policy_version": shop.version,
-        "explanation": explanation | {"rule": needed.rule, "step": needed.step, "required": required(needed.stage)},
+        "explanation": explanation | {"rule": needed.rule, "step": needed.step, "required": required(stage)},
     }
     if request.accept_by is not None:
         data["accept_by"] = request.accept_by

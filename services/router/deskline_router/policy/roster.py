@@ -31,6 +31,8 @@ _LOG_KEPT: Final = 65_536
 """Changes remembered; a bench that has not been asked for longer is built anew, which is as cheap by then."""
 _FEW: Final = 32
 """So many names are sooner sorted than looked for in a large team's."""
+_CALLED: Final = 1_000.0
+"""Taken off the cost of who was called: more than load and surplus at their greatest weights."""
 _SKILLS: Final = 20
 """Points of proficiency beyond what is asked for that count as the most there is to spare: four skills of an expert."""
 
@@ -43,6 +45,8 @@ class Ability(NamedTuple):
     """(agent, the condition, his bit), by name: bits are numbered in the order in which agents came."""
     surplus: Mapping[str, float]
     """Agent → 0..1, what he can beyond what is asked for."""
+    called: frozenset[str]
+    """Those of them whom the SLA has called."""
 
 
 class Place(NamedTuple):
@@ -157,6 +161,7 @@ class Roster:
         short: dict[str, int] = {}
         named = []
         surplus = {}
+        called = frozenset(agent_id for agent_id, agent in team.items() if agent.grade in stage.called)
         for agent_id in sorted(team):
             failed, bit = shortfall(team[agent_id], stage), self._bit(agent_id)
             if failed is None:
@@ -165,7 +170,7 @@ class Roster:
             else:
                 short[failed.reason] = short.get(failed.reason, 0) | bit
                 named.append((agent_id, failed, bit))
-        return Ability(able, tuple(sorted(short.items())), tuple(named), surplus)
+        return Ability(able, tuple(sorted(short.items())), tuple(named), surplus, called)
 
     def bench(self, team: Team, stage: Stage, choice: Choice, channel: str | None) -> "Bench":
         key = (id(team), stage, choice, channel)
@@ -302,11 +307,14 @@ class Bench:
         load, surplus = agent.taken / (100 * capacity), self._ability.surplus[agent.agent_id]
         # Rounded, so that equals are equal whatever the order of the sums.
         cost = round(self._choice.load * load + self._choice.surplus * surplus, 9)
+        if agent.agent_id in self._ability.called:
+            cost -= _CALLED
         return Place(cost, agent.busy_until, agent.last_assigned_at, agent.agent_id, number, stamp)
 
 
 def _surplus(agent: AgentConfig, stage: Stage) -> float:
     """Half of it skills, half of it grade."""
+    stage = stage.asked_of(agent)
     asked = sum(proficiency for _, proficiency in stage.skills)
     skills = min(_SKILLS, sum(agent.skills.values()) - asked) / _SKILLS
     lowest = min((GRADES.index(grade) for grade in stage.grades or () if grade in GRADES), default=0)

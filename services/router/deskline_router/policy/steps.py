@@ -15,7 +15,7 @@ from deskline.config.routing_document import GRADES
 from deskline_router.model import SECOND, Cause, Request, Shop
 from deskline_router.policy.people import tier_of
 
-_LIST_LIMIT: Final = 64
+LIST_LIMIT: Final = 64
 """Of every list of the contract (§1)."""
 _STANDING_RULE: Final = RoutingRule(rule_id="default", steps=(Step(wait_s=30), Step(keep_skills=False)))
 """Stands behind a list of rules of which none matches, so that nobody waits without a rule."""
@@ -36,10 +36,18 @@ class Stage(NamedTuple):
     """It lasts at most this part of the SLA time left."""
     hand_up: int | None = None
     """µs that who was chosen by it holds the conversation at most."""
+    called: tuple[str, ...] = ()
+    """Grades of those whom the SLA has called: they are admitted whatever else is asked for, and come first."""
 
     def asks(self) -> "Stage":
         """What it asks of an agent alone: stages that ask for the same share what has been worked out about the team."""
-        return Stage(None, self.agent, self.skills, self.grades, self.groups, self.language)
+        return Stage(None, self.agent, self.skills, self.grades, self.groups, self.language, called=self.called)
+
+    def asked_of(self, agent: AgentConfig) -> "Stage":
+        """What he had to be: of somebody called who is not what the stage asks for, to be of a grade that is called."""
+        if agent.grade in self.called and shortfall(agent, self._replace(called=())) is not None:
+            return Stage(None, grades=self.called)
+        return self
 
 
 class Requirement(NamedTuple):
@@ -115,6 +123,8 @@ def stages(request: Request, rule: RoutingRule, shop: Shop) -> list[Stage]:
         skipped = index in request.skipped and rule.rule_id == request.rule_id
         void = (step.own_agent and _cannot(own, stage, shop)) or grades == () or skipped
         found.append(stage._replace(void=True) if void else stage)
+    if request.called:
+        return [stage._replace(called=shop.routing.sla_actions.supervisors) for stage in found]
     return found
 
 
@@ -122,7 +132,7 @@ def _skills(request: Request, step: Step) -> tuple[tuple[str, int], ...]:
     asked = dict.fromkeys(request.skills, step.proficiency) if step.keep_skills else {}
     for skill, proficiency in (step.skills or {}).items():
         asked[skill] = max(proficiency, asked.get(skill, 0))
-    return tuple(sorted(asked.items()))[:_LIST_LIMIT]
+    return tuple(sorted(asked.items()))[:LIST_LIMIT]
 
 
 def _cannot(own: str | None, stage: Stage, shop: Shop) -> bool:
@@ -188,6 +198,7 @@ def plan_key(request: Request, shop: Shop) -> PlanKey:
         request.first_agent,
         None if request.first_skills is None else tuple(request.first_skills),
         request.first_grade,
+        request.called,
     )
 
 
@@ -242,7 +253,7 @@ def relaxed(plan: Sequence[Stage], step: int) -> tuple[str, ...]:
             given_up.add("group")
         if before.language is not None and now.language is None:
             given_up.add("language")
-    return tuple(sorted(given_up))[:_LIST_LIMIT]
+    return tuple(sorted(given_up))[:LIST_LIMIT]
 
 
 def _wider(before: tuple[str, ...] | None, now: tuple[str, ...] | None) -> bool:
@@ -257,6 +268,8 @@ class Shortfall(NamedTuple):
 
 def shortfall(agent: AgentConfig, stage: Stage) -> Shortfall | None:
     """The first condition that the agent does not meet by the configuration alone."""
+    if agent.grade in stage.called:
+        return None
     if stage.agent is not None and agent.agent_id != stage.agent:
         return Shortfall("agent", f"{stage.agent} is asked for")
     if stage.grades is not None and agent.grade not in stage.grades:

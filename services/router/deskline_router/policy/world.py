@@ -239,7 +239,10 @@ class World:
         """A mask: who may be chosen by the hour and by the reserve; of others than the shop's it says nothing. Who is asked
         for by name is neither kept in reserve nor off shift as long as he is online.
         """
-        return -1 if stage.agent is not None else ~(self.off_shift(shop) | self.reserve(shop))
+        if stage.agent is not None and not stage.called:
+            return -1
+        here = ~(self.off_shift(shop) | self.reserve(shop))
+        return here if stage.agent is None else here | self.roster.bit(stage.agent)
 
     def off_shift(self, shop: Shop) -> int:
         if not shop.shifts:
