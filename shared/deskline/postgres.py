@@ -41,8 +41,11 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, TRANSIENT) and not isinstance(error, ValueError)
 
 
-async def connect(settings: ServiceSettings, schema: str) -> Connection:
-    """A connection that acts as ``deskline_<schema>`` in that schema; raises ``TransientError`` while there is none."""
+async def connect(settings: ServiceSettings, schema: str, *, patient: bool = False) -> Connection:
+    """A connection that acts as ``deskline_<schema>`` in that schema; raises ``TransientError`` while there is none.
+
+    ``patient``: for commands that work on whole days: their statements may take as long as they take.
+    """
     timeout_ms = str(int(settings.database_timeout_s * 1000))
     options: dict[str, Any] = {
         "application_name": f"deskline-{schema}-{settings.instance}",
@@ -54,8 +57,12 @@ async def connect(settings: ServiceSettings, schema: str) -> Connection:
         "idle_in_transaction_session_timeout": timeout_ms,
         "jit": "off",
     }
+    if patient:
+        options |= {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
     try:
         async with asyncio.timeout(15):
-            return await asyncpg.connect(**settings.postgres_options, server_settings=options, command_timeout=60)
+            return await asyncpg.connect(
+                **settings.postgres_options, server_settings=options, command_timeout=None if patient else 60
+            )
     except TRANSIENT as error:
         raise TransientError(f"no connection to PostgreSQL: {type(error).__name__}") from error
