@@ -67,7 +67,7 @@ def retain(
 
 async def _retain(settings: ServiceSettings, keep_days: int, *, dry_run: bool, yes: bool) -> None:
     store = Store(settings.topic_prefix)
-    connection = await connect(settings, "archive")
+    connection = await connect(settings, "archive", patient=True)
     try:
         days = await store.retention(connection, keep_days)
         due = [day for day in days if day.due and day.why is None]

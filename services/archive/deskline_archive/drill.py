@@ -104,9 +104,8 @@ async def drill(settings: ServiceSettings, source: Path, other: Other, say: Call
             await asyncio.to_thread(server.wait_ready, 600)
             say(f"restored and recovered after {time.monotonic() - began:.1f} s")
             there = settings.model_copy(update={"postgres_dsn": SecretStr(_moved(settings, server.port))})
-            connection = await connect(there, "archive")
+            connection = await connect(there, "archive", patient=True)
             try:
-                await connection.execute("SET statement_timeout = 0")
                 found = await _checked(connection, settings, other, say)
             finally:
                 await connection.close()

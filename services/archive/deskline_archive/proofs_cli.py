@@ -125,7 +125,7 @@ async def _seal(
     *,
     publish: bool,
 ) -> None:
-    connection = await connect(settings, "archive")
+    connection = await connect(settings, "archive", patient=True)
     publisher = Publisher(settings, "deskline-archive-seal")
     try:
         sealer = sealing.Sealer(connection, keys, settings.topic_prefix, vault)
@@ -220,7 +220,7 @@ def _trusted(path: Path) -> sealing.Trusted:
 async def _verify(
     settings: ServiceSettings, trusted: sealing.Trusted, directory: Place | None, vault: Vault | None
 ) -> bool:
-    connection = await connect(settings, "archive")
+    connection = await connect(settings, "archive", patient=True)
     good = True
     try:
         found = await sealing.streams(connection, settings.topic_prefix)
@@ -268,7 +268,7 @@ def export(
 
 
 async def _export(settings: ServiceSettings, out: Path, vault: Vault | None) -> None:
-    connection = await connect(settings, "archive")
+    connection = await connect(settings, "archive", patient=True)
     segments: dict[str, int] = {}
     try:
         for stream in await sealing.streams(connection, settings.topic_prefix):
