@@ -48,9 +48,11 @@ def _records(messages: int) -> Iterator[list[Record]]:
     offsets = [0] * PARTITIONS
     today = now_us() // DAY
     for number, day in enumerate(_DAYS):
-        at = (today - day) * DAY + DAY // 2
+        share = messages // len(_DAYS)
+        noon = (today - day) * DAY + DAY // 2
         held: list[list[Record]] = [[] for _ in range(PARTITIONS)]
-        for draft in static_backlog(number + 1, messages // len(_DAYS), at):
+        for index, draft in enumerate(static_backlog(number + 1, share, noon)):
+            at = noon - (share - index) * 2_000
             partition = crc32(draft.key or b"") % PARTITIONS
             held[partition].append(
                 Record(draft.topic, partition, offsets[partition], at, draft.key, draft.value, tuple(draft.headers))
@@ -68,9 +70,8 @@ async def measure(figures: Figures, messages: int) -> None:
         with tempfile.TemporaryDirectory(prefix="deskline-archive-life-") as folder:
             own = ArchiveSettings(home=Path(folder) / "archive")
             prepare(own)
-            connection = await connect(settings, "archive")
+            connection = await connect(settings, "archive", patient=True)
             try:
-                await connection.execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
                 await _live(figures, connection, settings.topic_prefix, own, messages)
                 await _restore(figures, settings, own, Path(folder))
             finally:

@@ -76,6 +76,7 @@ _RULES: Final = (
     Rule("apply", "deskline/state_store.py", ("save",)),
     Rule("apply", "deskline_router/handler.py", ("_apply_conversations", "_apply_shared")),
     Rule("apply", "deskline_archive/store.py", ("append", "ensure_days", "_rows")),
+    Rule("apply", "deskline_archive/rows.py", ("copied",)),
     Rule("apply", "deskline_archive/handler.py", ("_apply",)),
     # Archive's decision is to describe; a conversation service's is whatever else is below ``process``.
     Rule("decide", "deskline_archive/policy.py", ("describe",)),

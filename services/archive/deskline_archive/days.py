@@ -54,16 +54,14 @@ async def _fill(connection: Connection, day: date, generation: int, vault: Vault
     while rows := await connection.fetch(query, begin, begin + timedelta(days=1), *at, _ROWS):
         entries = []
         for row in rows:
-            value = row["value"]
-            if row["generation"] is not None and value is not None:
-                name = name_of(row["key"], *topics[row["stream"]], row["offset"])
-                key = None if vault is None else vault.key(name, row["generation"])
-                value = None if key is None else xored(value, key, row["stream"], row["offset"])
+            stream, offset, broker_time, key, value, veiled, kind, subject, shop, customer, agent = row
+            if veiled is not None and value is not None:
+                name = key if key is not None else name_of(key, *topics[stream], offset)
+                secret = None if vault is None else vault.key(name, veiled)
+                value = None if secret is None else xored(value, secret, stream, offset)
             grams = hashes.of(pairs(folded(text_of(value))))
             if grams:
-                entries.append(
-                    (*(row[name] for name in _COLUMNS[:-1]), grams),
-                )
+                entries.append((stream, offset, broker_time, subject, shop, customer, agent, kind, grams))
         await connection.copy_records_to_table(table(day, generation), columns=_COLUMNS, records=entries)
         count += len(entries)
         at = rows[-1]["stream"], rows[-1]["offset"]

@@ -9,42 +9,27 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import asyncpg
 
 from deskline.clock import DAY, to_datetime
 from deskline.errors import FatalError, TransientError, UsageError
-from deskline_archive.policy import day_of, kept_at, pack_headers, spans
+from deskline_archive.policy import day_of, pack_headers, spans
+from deskline_archive.rows import COLUMNS, TABLE, Row, copied
 from deskline_archive.veil import Vault, name_of, veil
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from deskline.postgres import Connection
     from deskline.records import Record
     from deskline_archive.model import Description
 
-_COLUMNS: Final = (
-    "stream",
-    "offset",
-    "broker_time",
-    "key",
-    "headers",
-    "value",
-    "type",
-    "subject",
-    "shop_id",
-    "event_time",
-    "retimed",
-    "validity",
-    "customer_id",
-    "agent_id",
-    "generation",
-)
 # Of one call of ensure_days(), which refuses more; far above what one unit needs.
 _DAYS_AT_ONCE: Final = 400
+_row: Final = tuple.__new__
 
 
 def load_queries() -> dict[str, str]:
@@ -104,8 +89,11 @@ class Store:
         streams = await self._numbers(connection, records)
         await self.ensure_days(connection, {day_of(at) for at in {record.broker_at for record in records}})
         try:
-            await connection.copy_records_to_table(
-                "raw_records", columns=_COLUMNS, records=self._rows(streams, records, descriptions)
+            await connection.copy_to_table(
+                TABLE,
+                columns=COLUMNS,
+                format="binary",
+                source=_sent(copied(self._rows(streams, records, descriptions))),
             )
         except asyncpg.CheckViolationError as error:
             raise TransientError("a day's partition is gone: it is made again with the next attempt") from error
@@ -165,23 +153,17 @@ class Store:
 
     def _rows(
         self, streams: dict[tuple[str, int], int], records: Sequence[Record], descriptions: Sequence[Description]
-    ) -> Iterator[tuple[Any, ...]]:
-        """The columns of each record, in the order of ``_COLUMNS``."""
-        last_at = None
-        moment = None
-        vault, generations = self._vault, self._generations
+    ) -> Iterator[Row]:
+        """What is stored of each record, its content veiled."""
+        vault, generations, prefix = self._vault, self._generations, self._prefix
         for record, description in zip(records, descriptions, strict=True):
             topic, partition, offset, broker_at, key, value, headers = record
             kind, subject, shop, event_at, retimed, validity, customer, agent, clear = description
-            if broker_at != last_at:
-                # Records of one produced batch share the broker's millisecond.
-                moment = to_datetime(kept_at(broker_at))
-                last_at = broker_at
             stream = streams[topic, partition]
             packed = pack_headers(headers)
             generation = None
             if vault is not None and not clear:
-                name = name_of(key, self._prefix + topic, partition, offset)
+                name = key if key is not None else name_of(key, prefix + topic, partition, offset)
                 generation = vault.generation(name, generations.get(name, 0))
                 secret = vault.key(name, generation)
                 if secret is None:
@@ -190,23 +172,31 @@ class Store:
                         "under a key that nobody has; give DESKLINE_ARCHIVE_VAULT its newest copy"
                     )
                 packed, value = veil(secret, stream, offset, packed, value)
-            yield (
-                stream,
-                offset,
-                moment,
-                key,
-                packed,
-                value,
-                kind,
-                subject,
-                shop,
-                None if event_at is None else to_datetime(kept_at(event_at)),
-                retimed,
-                validity,
-                customer,
-                agent,
-                generation,
+            yield _row(
+                Row,
+                (
+                    stream,
+                    offset,
+                    broker_at,
+                    retimed,
+                    generation,
+                    event_at,
+                    key,
+                    packed,
+                    value,
+                    kind,
+                    subject,
+                    shop,
+                    validity,
+                    customer,
+                    agent,
+                ),
             )
+
+
+async def _sent(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
 
 
 async def load_keyring(connection: Connection, vault: Vault) -> None:

@@ -19,10 +19,11 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterable
+import struct
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from deskline.errors import UsageError
 from deskline_archive.settings import ArchiveSettings
@@ -30,11 +31,25 @@ from deskline_archive.settings import ArchiveSettings
 DEPTH: Final = 16
 """Digits of a path: 64 bits. Two of ten million names share a leaf with a chance of 3e-6."""
 _DIGITS: Final = "0123456789abcdef"
+_DIGIT: Final = {ord(digit): digit.encode() for digit in _DIGITS}
 _SALT: Final = 16
 _HEADERS: Final = 0x4000_0000
 """The first block of the headers' pads; the value's begin at 0, and 5 MiB are 81 920 blocks."""
-_BLOCKS: Final = [number.to_bytes(4, "big") for number in range(512)]
-_SHA512: Final = hashlib.sha512
+_WHERE: Final = struct.Struct(">IQ").pack
+_SHA256 = hashlib.sha256
+
+
+def _short_sha512() -> Callable[[bytes], Any]:
+    """Python's own SHA-512 where it is built in: OpenSSL's takes longer to begin than to hash a block."""
+    try:
+        return cast("Callable[[bytes], Any]", vars(hashlib)["__get_builtin_constructor"]("sha512"))
+    except (KeyError, ValueError):
+        return hashlib.sha512
+
+
+_SHA512: Final = _short_sha512()
+# Blocks of nearly all records, which are of a few kB.
+_USUAL: Final = 128
 # Keys of conversations that are talking now; a key costs sixteen hashes.
 _KNOWN: Final = 50_000
 
@@ -107,8 +122,8 @@ class Vault:
             if at > DEPTH:
                 return None
             secret = self.nodes.get(path[:at])
-        for digit in path[at:]:
-            secret = hashlib.sha256(secret + digit.encode()).digest()
+        for digit in path[at:].encode():
+            secret = _SHA256(secret + _DIGIT[digit]).digest()
         return secret
 
     def punctured(self, names: Iterable[tuple[bytes, int]]) -> "Vault":
@@ -144,29 +159,33 @@ def name_of(key: bytes | None, topic: str, partition: int, offset: int) -> bytes
     return key if key is not None else f"{topic}/{partition}/{offset}".encode()
 
 
-def xored(data: bytes, key: bytes, stream: int, offset: int, first: int = 0) -> bytes:
-    """``data`` with its pads: veils what is clear, and clears what is veiled."""
-    size = len(data)
-    if not size:
-        return data
-    before = key + stream.to_bytes(4, "big") + offset.to_bytes(8, "big")
-    count = (size + 63) // 64
-    if first == 0 and count <= len(_BLOCKS):
-        pads = b"".join([_SHA512(before + block).digest() for block in _BLOCKS[:count]])
-    else:
-        pads = b"".join([_SHA512(before + (first + at).to_bytes(4, "big")).digest() for at in range(count)])
-    mixed = int.from_bytes(data, "little") ^ int.from_bytes(pads[:size], "little")
-    return mixed.to_bytes(size, "little")
+def xored(data: bytes, key: bytes, stream: int, offset: int) -> bytes:
+    """A value with its pads: veils what is clear, and clears what is veiled."""
+    return veil(key, stream, offset, None, data)[1] or b""
 
 
 def veil(
     key: bytes, stream: int, offset: int, headers: bytes | None, value: bytes | None
 ) -> tuple[bytes | None, bytes | None]:
     """Headers and value, veiled or cleared."""
-    return (
-        None if headers is None else xored(headers, key, stream, offset, _HEADERS),
-        None if value is None else xored(value, key, stream, offset),
-    )
+    body, rest = value or b"", headers or b""
+    size, more = len(body), len(rest)
+    count, extra = (size + 63) // 64, (more + 63) // 64
+    before = key + _WHERE(stream, offset)
+    blocks = (_usual_blocks if count + extra <= _USUAL else _blocks)(count, extra)
+    pads = b"".join([_SHA512(before + block).digest() for block in blocks])
+    pads = pads[:size] + pads[64 * count : 64 * count + more]
+    both = (int.from_bytes(body + rest, "little") ^ int.from_bytes(pads, "little")).to_bytes(size + more, "little")
+    return None if headers is None else both[size:], None if value is None else both[:size]
+
+
+def _blocks(count: int, extra: int) -> tuple[bytes, ...]:
+    """Numbers of blocks as they are hashed: so many of a value, so many of headers."""
+    numbers = (*range(count), *range(_HEADERS, _HEADERS + extra))
+    return tuple(number.to_bytes(4, "big") for number in numbers)
+
+
+_usual_blocks: Final = lru_cache(maxsize=1024)(_blocks)
 
 
 def salt_of(key: bytes, offset: int) -> bytes:

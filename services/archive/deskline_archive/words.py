@@ -5,6 +5,7 @@ looked at. Pairs stand in the database as 32 bits of a hash under the day's own 
 """
 
 import hashlib
+from operator import add
 from typing import Any, Final
 from unicodedata import normalize
 
@@ -21,23 +22,23 @@ def folded(text: str) -> str:
 
 def pairs(text: str) -> set[str]:
     """Of a folded text."""
-    return {text[at : at + 2] for at in range(len(text) - 1)}
+    return set(map(add, text, text[1:]))
 
 
-class Hashes:
-    """Pair → number, under one key."""
+class Hashes(dict[str, int]):
+    """Pair → number, under one key; made when it is first asked for."""
 
     def __init__(self, key: bytes) -> None:
+        super().__init__()
         self._key = key
-        self._known: dict[str, int] = {}
+
+    def __missing__(self, pair: str) -> int:
+        digest = hashlib.sha256(self._key + pair.encode("utf-8", "surrogatepass")).digest()
+        self[pair] = number = int.from_bytes(digest[:4], "big", signed=True)
+        return number
 
     def of(self, found: set[str]) -> list[int]:
-        known = self._known
-        for pair in found:
-            if pair not in known:
-                digest = hashlib.sha256(self._key + pair.encode("utf-8", "surrogatepass")).digest()
-                known[pair] = int.from_bytes(digest[:4], "big", signed=True)
-        return sorted(known[pair] for pair in found)
+        return list(map(self.__getitem__, found))
 
 
 def key_name(day: str) -> bytes:
