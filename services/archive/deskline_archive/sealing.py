@@ -56,6 +56,7 @@ _KIND: Final = "archive.checkpoint.v1"
 _HOUR: Final = 60 * MINUTE
 _SUFFIX: Final = ".checkpoint"
 _NO_SALT: Final = bytes(SALT)
+_body: Final = tuple.__new__
 
 
 class Stream(NamedTuple):
@@ -153,30 +154,43 @@ class Sealer:
             first = stream.next_offset or 0
             leaf = gap_leaf(first, following, explanation)
             return await self._add(stream, now, (first, following), (leaf, b""), explanation)
-        first_or_none, leaves, salts = stream.next_offset, list[bytes](), list[bytes]()
-        async for row in rows(self._connection, stream.id, first_or_none or 0, None, most):
-            body, own_salt = cleared(row, stream, self._vault)
-            if body is None:
-                raise FatalError(f"{stream.label} offset {row['offset']} was erased before it was sealed")
-            first_or_none = body.offset if first_or_none is None else first_or_none
-            expected = first_or_none + len(leaves)
-            if body.offset != expected:
-                if leaves and await self._gap(stream, expected) is not None:
-                    whole = False
-                    break
-                raise FatalError(
-                    f"{stream.label}: offset {expected} is not in the archive, but {body.offset} is. Nothing is sealed "
-                    "behind it; find out who took it (deskline archive verify), and restore it from the backup. Where Kafka "
-                    "had lost it: deskline archive gap"
-                )
-            salt = own_salt or self._salt(stream, body.offset)
-            leaves.append(record_leaf(body, salt))
-            # A salt that comes from the record's key does not stand beside the leaf: it would outlive the key.
-            salts.append(_NO_SALT if own_salt is not None else salt)
-        if not leaves or first_or_none is None or (whole and len(leaves) < most):
+        leaves, salts = list[bytes](), list[bytes]()
+        first_or_none = await self._collect(stream, most, leaves, salts)
+        if not leaves or first_or_none is None:
             return None
         offsets = first_or_none, first_or_none + len(leaves)
+        if whole and len(leaves) < most and await self._gap(stream, offsets[1]) is None:
+            return None
         return await self._add(stream, now, offsets, (b"".join(leaves), b"".join(salts)), None)
+
+    async def _collect(self, stream: Stream, most: int, leaves: list[bytes], salts: list[bytes]) -> int | None:
+        """The leaves of what follows the last seal, up to an explained gap; the first offset."""
+        first = stream.next_offset
+        async for found in batches(self._connection, stream.id, first or 0, None, most):
+            if first is None:
+                first = int(found[0]["offset"])
+            for expected, row in enumerate(found, first + len(leaves)):
+                body, own_salt = cleared(row, stream, self._vault)
+                if row[0] != expected:
+                    if leaves and await self._gap(stream, expected) is not None:
+                        return first
+                    raise FatalError(
+                        f"{stream.label}: offset {expected} is not in the archive, but {row[0]} is. Nothing is sealed "
+                        "behind it; find out who took it (deskline archive verify), and restore it from the backup. Where "
+                        "Kafka had lost it: deskline archive gap"
+                    )
+                if body is None:
+                    raise FatalError(f"{stream.label} offset {expected} was erased before it was sealed")
+                self._leaf(stream, body, own_salt, leaves, salts)
+        return first
+
+    def _leaf(
+        self, stream: Stream, body: Body, own_salt: bytes | None, leaves: list[bytes], salts: list[bytes]
+    ) -> None:
+        """A salt that comes from the record's key does not stand beside the leaf: it would outlive the key."""
+        salt = own_salt or self._salt(stream, body.offset)
+        leaves.append(record_leaf(body, salt))
+        salts.append(_NO_SALT if own_salt is not None else salt)
 
     def _salt(self, stream: Stream, offset: int) -> bytes:
         """Of a record in the clear. From the vault where there is one, so that a restored archive comes to the same roots."""
@@ -195,14 +209,14 @@ class Sealer:
         if signed.segment != stream.number + 1 or stream.next_offset not in {None, signed.first_offset}:
             raise FatalError(f"{label} does not follow what is there")
         leaves, salts = list[bytes](), list[bytes]()
-        async for row in rows(self._connection, stream.id, signed.first_offset, signed.next_offset):
-            body, own_salt = cleared(row, stream, self._vault)
-            if body is None or body.offset != signed.first_offset + len(leaves):
-                raise FatalError(f"{label}: offset {signed.first_offset + len(leaves)} is not there, or cannot be read")
-            salt = own_salt or self._salt(stream, body.offset)
-            leaves.append(record_leaf(body, salt))
-            # A salt that comes from the record's key does not stand beside the leaf: it would outlive the key.
-            salts.append(_NO_SALT if own_salt is not None else salt)
+        async for found in batches(self._connection, stream.id, signed.first_offset, signed.next_offset):
+            for row in found:
+                body, own_salt = cleared(row, stream, self._vault)
+                if body is None or body.offset != signed.first_offset + len(leaves):
+                    raise FatalError(
+                        f"{label}: offset {signed.first_offset + len(leaves)} is not there, or cannot be read"
+                    )
+                self._leaf(stream, body, own_salt, leaves, salts)
         tree, proof = stream.tree.grown(b"".join(leaves))
         if (tree.size, tree.root()) != (signed.tree_size, signed.root):
             raise FatalError(f"{label}: its root is not what was signed")
@@ -316,9 +330,9 @@ async def streams(connection: Connection, prefix: str) -> list[Stream]:
     return found
 
 
-async def rows(
+async def batches(
     connection: Connection, stream: int, first: int, following: int | None, most: int | None = None
-) -> AsyncIterator[Any]:
+) -> AsyncIterator[list[Any]]:
     """Stored records by offset, from ``first`` to before ``following``, at most ``most``; two with one offset come both."""
     query, end, seen = load_queries()["bodies"], 2**63 - 1 if following is None else following, 0
     while most is None or seen < most:
@@ -328,30 +342,38 @@ async def rows(
             # Others with the last offset may follow: it is read again with the next answer.
             found = [row for row in found if row["offset"] < found[-1]["offset"]]
             limit = len(found)
-        for row in found:
-            seen += 1
-            yield row
+        if found:
+            seen += len(found)
+            yield found
         if len(found) < limit:
             return
         first = found[-1]["offset"] + 1
 
 
+async def rows(connection: Connection, stream: int, first: int, following: int) -> AsyncIterator[Any]:
+    """One after the other."""
+    async for found in batches(connection, stream, first, following):
+        for row in found:
+            yield row
+
+
 def cleared(row: Any, stream: Stream, vault: Vault | None) -> tuple[Body | None, bytes | None]:
-    """The record as Kafka had it, and the salt that comes from its key: None where it was stored in the clear, and then
+    """The record (offset, broker time, key, headers, value and generation come first) as Kafka had it, and the salt that comes from its key: None where it was stored in the clear, and then
     the seal has it. (None, None): its key has ended, it was erased.
     """
-    offset, headers, value, salt = row["offset"], row["headers"], row["value"], None
-    if row["generation"] is not None:
+    offset, at, key, headers, value, generation = row[:6]
+    salt = None
+    if generation is not None:
         if vault is None:
             raise UsageError(
                 "the records are veiled and the vault is not given: name DESKLINE_ARCHIVE_VAULT, or --state-dir"
             )
-        key = vault.key(name_of(row["key"], stream.topic, stream.partition, offset), row["generation"])
-        if key is None:
+        secret = vault.key(key if key is not None else name_of(key, stream.topic, stream.partition, offset), generation)
+        if secret is None:
             return None, None
-        headers, value = veil(key, stream.id, offset, headers, value)
-        salt = salt_of(key, offset)
-    return Body(offset, from_datetime(row["broker_time"]), row["key"], headers, value), salt
+        headers, value = veil(secret, stream.id, offset, headers, value)
+        salt = salt_of(secret, offset)
+    return _body(Body, (offset, from_datetime(at), key, headers, value)), salt
 
 
 class Report(NamedTuple):

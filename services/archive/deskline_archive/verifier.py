@@ -25,10 +25,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 SALT: Final = 16
 HASH: Final = 32
-_LEAF: Final = struct.Struct(">Qq32s")
-_LENGTH: Final = struct.Struct(">q")
+_sha256: Final = hashlib.sha256
+# RFC 6962's byte 0 of a leaf, then what the leaf is.
+_leaf: Final = struct.Struct(">xQq32s").pack
+_length: Final = struct.Struct(">q").pack
 _RANGE: Final = struct.Struct(">QQ")
-_NULL: Final = _LENGTH.pack(-1)
+_NULL: Final = _length(-1)
 _ED25519: Final = b"\x01"
 
 
@@ -87,14 +89,16 @@ def hash_node(left: bytes, right: bytes) -> bytes:
 def record_leaf(body: Body, salt: bytes) -> bytes:
     """The leaf hash of a record."""
     offset, broker_at, key, headers, value = body
-    parts = [salt]
-    for part in (key, headers, value):
-        if part is None:
-            parts.append(_NULL)
-        else:
-            parts.append(_LENGTH.pack(len(part)))
-            parts.append(part)
-    return hash_leaf(_LEAF.pack(offset, broker_at, hashlib.sha256(b"".join(parts)).digest()))
+    parts = (
+        salt,
+        _NULL if key is None else _length(len(key)),
+        key or b"",
+        _NULL if headers is None else _length(len(headers)),
+        headers or b"",
+        _NULL if value is None else _length(len(value)),
+        value or b"",
+    )
+    return _sha256(_leaf(offset, broker_at, _sha256(b"".join(parts)).digest())).digest()
 
 
 def gap_leaf(first: int, following: int, explanation: str) -> bytes:
@@ -109,15 +113,6 @@ class Tree:
         self.size = size
         self.peaks = list(peaks)
 
-    def append(self, leaf: bytes) -> None:
-        peaks = self.peaks
-        size = self.size
-        while size & 1:
-            leaf = hashlib.sha256(b"\x01" + peaks.pop() + leaf).digest()
-            size >>= 1
-        peaks.append(leaf)
-        self.size += 1
-
     def root(self) -> bytes:
         if not self.peaks:
             return hashlib.sha256(b"").digest()
@@ -131,25 +126,38 @@ class Tree:
 
         Empty where either is empty or nothing was added.
         """
-        old = {}
-        start = 0
+        old, left, start = {}, {}, 0
         for peak, width in zip(self.peaks, _widths(self.size), strict=True):
-            old[start, start + width] = peak
+            old[start, start + width] = left[width] = peak
             start += width
-        after = Tree(self.size, self.peaks)
         hashes = split(leaves, HASH)
-        for leaf in hashes:
-            after.append(leaf)
+        # Level by level: per height the first node's index and the nodes from there to the right edge.
+        levels: list[tuple[int, list[bytes]]] = []
+        first, nodes, width, edge = self.size, hashes, 1, list[bytes]()
+        while nodes:
+            if first & 1:
+                first, nodes = first - 1, [left.pop(width), *nodes]
+            levels.append((first, nodes))
+            if len(nodes) & 1:
+                edge.append(nodes[-1])
+            nodes = [
+                _sha256(b"\x01" + one + other).digest() for one, other in zip(nodes[::2], nodes[1::2], strict=False)
+            ]
+            first, width = first >> 1, width << 1
+        edge += [left[each] for each in sorted(left)]
+        after = Tree(self.size + len(hashes), reversed(edge))
         if not self.size or not hashes:
             return after, ()
 
-        def range_root(first: int, last: int) -> bytes:
-            if last <= self.size:
-                return old[first, last]
-            part = Tree()
-            for leaf in hashes[first - self.size : last - self.size]:
-                part.append(leaf)
-            return part.root()
+        def range_root(begin: int, end: int) -> bytes:
+            if end <= self.size:
+                return old[begin, end]
+            size = end - begin
+            if size & (size - 1) == 0:
+                first, nodes = levels[size.bit_length() - 1]
+                return nodes[begin // size - first]
+            middle = begin + (1 << size.bit_length() - 1)
+            return hash_node(range_root(begin, middle), range_root(middle, end))
 
         return after, tuple(_subproof(self.size, 0, after.size, range_root, whole=True))
 
