@@ -26,8 +26,9 @@ from deskline.errors import UsageError
 from deskline_archive import sealing
 from deskline_archive.find import ERASED, Finder, Hit, Looker, Page, Question
 from deskline_archive.places import Place, place
+from deskline_archive.policy import CLEAR
 from deskline_archive.store import load_queries
-from deskline_archive.veil import vault_of
+from deskline_archive.veil import name_of, vault_of
 from deskline_archive.verifier import HASH, SALT, split
 from deskline_archive.words import folded, text_of
 
@@ -41,7 +42,7 @@ SCHEMA: Final = pa.schema(
         ("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()), ("broker_time", pa.timestamp("us", tz="UTC")),
         ("key", pa.binary()), ("headers", pa.binary()), ("value", pa.binary()),
         ("type", pa.string()), ("conversation", pa.string()), ("shop_id", pa.string()), ("customer_id", pa.string()),
-        ("agent_id", pa.string()), ("erased", pa.bool_()), ("leaf", pa.binary()), ("salt", pa.binary()),
+        ("agent_id", pa.string()), ("erased", pa.bool_()), ("leaf", pa.binary()), ("salt", pa.binary()), ("generation", pa.int16()),
     ]
 )  # fmt: skip
 
@@ -58,7 +59,7 @@ async def copy_segments(connection: Connection, own: ArchiveSettings, prefix: st
         name = f"{stream.label}/{row['number']:010d}"
         if row["copied"]:
             gone = await connection.fetch(queries["gone_by_day"], stream.id, seal["first_offset"], seal["next_offset"])
-            data = await asyncio.to_thread(_without, store, name, stream, vault) if gone else None
+            data = await _without(connection, store, name, stream) if gone else None
         else:
             data = None
         if data is None:
@@ -79,23 +80,32 @@ async def copy_segments(connection: Connection, own: ArchiveSettings, prefix: st
 async def _segment(connection: Connection, stream: sealing.Stream, seal: dict[str, Any], vault: Vault | None) -> bytes:
     segment = sealing.segment_of(seal)
     leaves, salts = split(segment.leaves, HASH), split(segment.salts, SALT)
-    rows = []
     query = load_queries()["segment_rows"]
-    for row in (
+    rows = (
         []
         if segment.gap is not None
         else await connection.fetch(query, stream.id, segment.first_offset, segment.next_offset)
-    ):
-        body, salt = sealing.cleared(row, stream, vault)
-        at = row["offset"] - segment.first_offset
-        content = (None, None, None) if body is None else (body.headers, body.value, salt or salts[at])
-        rows.append(
-            (
-                stream.topic, stream.partition, row["offset"], row["broker_time"], row["key"], content[0], content[1], row["type"],
-                row["subject"], row["shop_id"], row["customer_id"], row["agent_id"], body is None, leaves[at], content[2],
-            )
-        )  # fmt: skip
-    return _packed(pa.Table.from_pylist([dict(zip(SCHEMA.names, row, strict=True)) for row in rows], schema=SCHEMA))
+    )
+    kept = [sealing.cleared(row, stream, vault) for row in rows]
+    at = [row["offset"] - segment.first_offset for row in rows]
+
+    def column(name: str) -> list[Any]:
+        return [row[name] for row in rows]
+
+    columns: dict[str, list[Any]] = {
+        **{name: column(name) for name in ("offset", "broker_time", "key", "type", "shop_id", "customer_id", "agent_id", "generation")},
+        "topic": [stream.topic] * len(rows),
+        "partition": [stream.partition] * len(rows),
+        "conversation": column("subject"),
+        "headers": [None if body is None else body.headers for body, _ in kept],
+        "value": [None if body is None else body.value for body, _ in kept],
+        "erased": [body is None for body, _ in kept],
+        "leaf": [leaves[each] for each in at],
+        "salt": [None if body is None else salt or salts[each] for (body, salt), each in zip(kept, at, strict=True)],
+    }  # fmt: skip
+    return await asyncio.to_thread(
+        _packed, pa.table([pa.array(columns[field.name], field.type) for field in SCHEMA], schema=SCHEMA)
+    )
 
 
 def _packed(table: Any) -> bytes:
@@ -104,17 +114,29 @@ def _packed(table: Any) -> bytes:
     return out.getvalue()
 
 
-def _without(store: Place, name: str, stream: sealing.Stream, vault: Vault | None) -> bytes | None:
+async def _without(connection: Connection, store: Place, name: str, stream: sealing.Stream) -> bytes:
     """The file that is there, its erased contents gone: of a segment whose day the database has dropped."""
-    from deskline_archive.veil import name_of  # noqa: PLC0415
-
-    table = pq.read_table(io.BytesIO(store.read(name + ".parquet")))
+    raw = await asyncio.to_thread(store.read, name + ".parquet")
+    table = await asyncio.to_thread(lambda: pq.read_table(io.BytesIO(raw)))
     rows = table.to_pylist()
-    for row in rows:
-        owner = name_of(row["key"], stream.topic, stream.partition, row["offset"])
-        if vault is not None and any(vault.was_erased(owner, generation) for generation in range(4)):
+    owners = [name_of(row["key"], stream.topic, stream.partition, row["offset"]) for row in rows]
+    ended: dict[bytes, dict[int, datetime]] = {}
+    for row in await connection.fetch(load_queries()["ended_since"], sorted(set(owners))):
+        ended.setdefault(row["name"], {})[row["generation"]] = row["at"]
+    plain = stream.topic.endswith(tuple(CLEAR))
+    changed = False
+    for row, owner in zip(rows, owners, strict=True):
+        if row["erased"] or owner not in ended:
+            continue
+        if row["generation"] is None:
+            # In the clear from the first: before there was a vault (or ids and numbers alone, which stay).
+            over = not (plain and row["type"]) and max(ended[owner].values()) > row["broker_time"]
+        else:
+            over = row["generation"] in ended[owner]
+        if over:
             row.update(headers=None, value=None, salt=None, erased=True)
-    return _packed(pa.Table.from_pylist(rows, schema=SCHEMA))
+            changed = True
+    return _packed(pa.Table.from_pylist(rows, schema=SCHEMA)) if changed else raw
 
 
 async def search_cold(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 
@@ -20,6 +21,7 @@ from deskline.clock import from_datetime, rfc3339, to_datetime
 from deskline.errors import UsageError
 from deskline.personal_data import mask
 from deskline_archive.days import index_key, table
+from deskline_archive.policy import mentions
 from deskline_archive.store import load_queries
 from deskline_archive.veil import Vault, name_of, xored
 from deskline_archive.words import Hashes, folded, pairs, text_of
@@ -36,6 +38,7 @@ RESTRICTED: Final = "[restricted]"
 ERASED: Final = "[erased]"
 _TRANSCRIPT: Final = 20_000
 _EPOCH: Final = date(1970, 1, 1)
+_HEX: Final = re.compile(r"(?:[0-9a-f]{2})*")
 
 
 class Looker(NamedTuple):
@@ -157,6 +160,8 @@ class Finder:
         indexed: dict[date, int] = {}
         wanted = None
         if question.text is not None:
+            # How often a word is there decides how it is looked for, each time anew.
+            await self._connection.execute("SET plan_cache_mode = force_custom_plan")
             wanted = folded(question.text)
             if len(wanted) > 1:
                 indexed = {
@@ -227,8 +232,14 @@ class Finder:
     async def seen(self, hits: list[Hit], looker: Looker, action: str, question: Question) -> list[Hit]:
         """What of it the looker may see; and the look itself, kept before it is answered."""
         subjects = sorted({hit.conversation for hit in hits if hit.conversation is not None})
-        rows = await self._connection.fetch(self._queries["restricted_among"], subjects) if subjects else []
-        restricted = {row["subject"] for row in rows}
+        keyless = {_place(hit): hit for hit in hits if hit.conversation is None}
+        restricted: set[str] = set()
+        if subjects or keyless:
+            rows = await self._connection.fetch(self._queries["restricted_among"], subjects, sorted(keyless))
+            restricted = {row["subject"] for row in rows}
+        if keyless:
+            persons = [row["customer_id"] for row in await self._connection.fetch(self._queries["restricted"])]
+            restricted |= {place for place, hit in keyless.items() if _names(hit.value, persons)}
         told = {
             name: value
             for name, value in question._asdict().items()
@@ -252,7 +263,7 @@ class Finder:
             action,
             json.dumps(detail, default=str, ensure_ascii=False),
         )
-        return [masked(hit, looker.role, restricted=hit.conversation in restricted) for hit in hits]
+        return [masked(hit, looker.role, restricted=(hit.conversation or _place(hit)) in restricted) for hit in hits]
 
 
 _BY_WORDS: Final = """
@@ -276,6 +287,21 @@ def _page(question: Question, wide: bool) -> int:
     reading is mostly not in a row.
     """
     return 5000 if wide else question.limit + 1
+
+
+def _place(hit: Hit) -> str:
+    return f"{hit.topic}/{hit.partition}/{hit.offset}"
+
+
+def _names(value: Any, persons: list[str]) -> bool:
+    """Whether a record that belongs to no conversation speaks of one of these."""
+    if not persons or value is None:
+        return False
+    if isinstance(value, str) and value not in {RESTRICTED, ERASED}:
+        said = bytes.fromhex(value) if _HEX.fullmatch(value) else value.encode()
+    else:
+        said = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    return any(mentions(said, person) for person in persons)
 
 
 def masked(hit: Hit, role: Role, *, restricted: bool) -> Hit:

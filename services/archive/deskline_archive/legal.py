@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from deskline.clock import now_us, to_datetime
 from deskline.errors import UsageError
+from deskline_archive.policy import letter_headers, mentions
 from deskline_archive.store import load_keyring, load_queries
-from deskline_archive.veil import Vault
+from deskline_archive.veil import Vault, name_of, veil
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 
 LOG: Final = "archive-log"
 """The archive's own stream, beside those of the topics: orders, erasures, holds, exports."""
+
+
+_POSITION: Final = re.compile(r"(.+)/(\d{1,9})/(\d{1,18})", re.ASCII)
 
 
 class Hold(NamedTuple):
@@ -84,46 +90,63 @@ async def order(connection: Connection, prefix: str, customer: str, *, who: str,
             await log_action(connection, prefix, "archive.erasure", customer, told)
 
 
+async def check_keyless(connection: Connection, place: str) -> None:
+    """Raises ``UsageError`` where no record without a key stands at a position, or one that no key veils."""
+    found = await connection.fetch(load_queries()["at_position"], place)
+    if not found:
+        raise UsageError(f"the archive has no record {place}; write conversations.v1/0/4711")
+    if not found[0]["keyless"]:
+        raise UsageError(f"{place} has a key: it goes with its conversation, deskline archive erase CUSTOMER")
+
+
 async def erase_due(
     connection: Connection, prefix: str, file: Path, customers: Sequence[str] | None = None
 ) -> list[Erasure]:
     """End the keys of everything that was ordered to be erased and may be; of these customers, or of all."""
     queries = load_queries()
     ordered = [row["customer_id"] for row in await connection.fetch(queries["restricted"])]
-    done = [await _erase(connection, prefix, customer) for customer in (ordered if customers is None else customers)]
+    vault = Vault.load(file)
+    done = [
+        await _erase(connection, prefix, vault, customer) for customer in (ordered if customers is None else customers)
+    ]
     await puncture(connection, file)
     return done
 
 
-async def _erase(connection: Connection, prefix: str, customer: str) -> Erasure:
+async def _erase(connection: Connection, prefix: str, vault: Vault, customer: str) -> Erasure:
     queries = load_queries()
     waiting: list[tuple[str, str]] = []
-    names: list[bytes] = []
-    generations: list[int] = []
-    counts: dict[tuple[bytes, int], int] = {}
-    for row in await connection.fetch(queries["conversations_of"], customer):
-        conversation = row["subject"]
-        veils = await connection.fetch(queries["veils_of"], conversation)
+    ending: dict[tuple[bytes, int], int] = {}
+    conversations = [row["subject"] for row in await connection.fetch(queries["conversations_of"], customer)]
+    for subject in [*conversations, *await _keyless(connection, prefix, vault, customer, conversations)]:
+        veils = await connection.fetch(queries["veils_of"], subject)
         if not veils:
             continue
-        why = await connection.fetchval(queries["not_erasable"], conversation)
-        clear = sum(veil["records"] for veil in veils if veil["generation"] is None and not veil["plain_ids"])
-        if why is None and clear:
-            why = f"{clear} records were stored in the clear, before there was a vault: they go with their days"
+        why = await connection.fetchval(queries["not_erasable"], subject)
+        clear = sum(each["records"] for each in veils if each["generation"] is None and not each["plain_ids"])
+        gone = sum(each["records"] for each in veils if each["generation"] is None and each["gone"])
+        if why is None and clear > gone:
+            why = f"{clear - gone} records were stored in the clear, before there was a vault: they go with their days"
         if why is not None:
-            waiting.append((conversation, why))
+            waiting.append((subject, why))
             continue
-        for veil in veils:
-            if veil["generation"] is not None:
-                names.append(conversation.encode())
-                generations.append(veil["generation"])
-                counts[names[-1], veil["generation"]] = veil["records"]
-    if not names:
+        name, found = subject.encode(), Counter[int]()
+        for each in veils:
+            if each["generation"] is not None:
+                found[each["generation"]] += each["records"]
+        if not found and clear:
+            # In the cold store, in the clear: what ends is a key that nothing was veiled under, as the mark of it.
+            found[await connection.fetchval(queries["next_generation"], name)] = 0
+        if found:
+            found[min(found)] += gone
+        ending.update({(name, generation): records for generation, records in found.items()})
+    if not ending:
         return Erasure(customer, 0, 0, waiting)
-    touched = await connection.fetch(queries["touched"], [name.decode() for name in names])
+    names, generations = [name for name, _ in ending], [generation for _, generation in ending]
+    touched = await connection.fetch(queries["touched"], sorted({name.decode() for name in names}))
     async with connection.transaction():
         ended = [tuple(row) for row in await connection.fetch(queries["end_keys"], customer, names, generations)]
-        records = sum(counts[one] for one in ended)
+        records = sum(ending[one] for one in ended)
         told = {
             "state": "erased",
             "customer_id": customer,
@@ -132,9 +155,30 @@ async def _erase(connection: Connection, prefix: str, customer: str) -> Erasure:
             "exports": [json.loads(row["detail"]) for row in await connection.fetch(queries["exports_since"])],
         }
         await log_action(connection, prefix, "archive.erasure", customer, told)
-        places = [row["day"] for row in touched], [row["stream"] for row in touched]
-        await connection.execute(queries["add_erased_days"], *places)
+        columns = ("day", "stream", "first_offset", "last_offset")
+        await connection.execute(queries["add_erased_days"], *([row[name] for row in touched] for name in columns))
     return Erasure(customer, len({name for name, _ in ended}), records, waiting)
+
+
+async def _keyless(
+    connection: Connection, prefix: str, vault: Vault, customer: str, conversations: Sequence[str]
+) -> list[str]:
+    """Positions of records without a key that name the person or one of his conversations; or, where a position itself is to
+    be erased, this one and its dead letter.
+    """
+    place = _POSITION.fullmatch(customer)
+    found = [] if place is None else [customer]
+    letter = None if place is None else letter_headers(*place.groups())
+    for row in await connection.fetch(load_queries()["keyless"], prefix):
+        name = name_of(None, row["topic"], row["partition"], row["offset"])
+        key = vault.key(name, row["generation"])
+        if key is None or name.decode() in found:
+            continue
+        headers, value = veil(key, row["stream"], row["offset"], row["headers"], row["value"])
+        said = (headers or b"") + b" " + (value or b"")
+        if (letter is not None and letter in said) or any(mentions(said, each) for each in (customer, *conversations)):
+            found.append(name.decode())
+    return found
 
 
 async def puncture(connection: Connection, file: Path, more: Sequence[tuple[bytes, int]] = ()) -> None:

@@ -37,9 +37,8 @@ def working(settings: ServiceSettings, work: Callable[[Connection], Awaitable[R]
     """Run ``work`` on a connection as the archive."""
 
     async def run() -> R:
-        connection = await connect(settings, "archive")
+        connection = await connect(settings, "archive", patient=True)
         try:
-            await connection.execute("SET statement_timeout = 0")
             return await work(connection)
         finally:
             await connection.close()
@@ -140,10 +139,14 @@ def lift(
 
 
 def erase(
-    customer: Annotated[str, typer.Argument(help="The customer's id.")],
+    customer: Annotated[str | None, typer.Argument(help="The customer's id.")] = None,
     *,
     who: Who,
     why: Why,
+    record: Annotated[
+        str | None,
+        typer.Option(help="Instead: one record that has no key, with its dead letter: TOPIC/PARTITION/OFFSET."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     state_dir: StateDir = None,
     topic_prefix: TopicPrefix = None,
@@ -152,25 +155,33 @@ def erase(
     """Erase a person: masked everywhere at once; the texts end, for good, as soon as the floor of 180 days allows it.
 
     Each conversation ends by itself when its newest record is old enough and no hold concerns it: the running archive
-    looks every hour. Proofs go on holding. The order and what was done are records of the archive themselves.
+    looks every hour. Proofs go on holding. The order and what was done are records of the archive themselves. Records without a
+    key that name the person or a conversation of his go as well; one that does not is named by --record.
 
     For example:
 
       deskline archive erase u-17 --who "data protection" --why "letter of 2026-11-30" --state-dir .deskline
+
+      deskline archive erase --record conversations.v1/0/4711 --who "data protection" --why "letter" --state-dir .deskline
     """
+    if (customer is None) == (record is None):
+        raise UsageError("name a customer, or --record TOPIC/PARTITION/OFFSET")
     settings = settings_of(state_dir, topic_prefix=topic_prefix, postgres_dsn=postgres_dsn)
-    file = _vault(state_dir)
-    if not yes and not typer.confirm(f"Erase {customer}, for ever?"):
-        raise UsageError("nothing was changed")
     prefix = settings.topic_prefix
+    whom = customer if customer is not None else f"{prefix}{record}"
+    file = _vault(state_dir)
 
     async def work(connection: Connection) -> legal.Erasure:
-        await legal.order(connection, prefix, customer, who=who, why=why)
-        (done,) = await legal.erase_due(connection, prefix, file, [customer])
+        if record is not None:
+            await legal.check_keyless(connection, whom)
+        await legal.order(connection, prefix, whom, who=who, why=why)
+        (done,) = await legal.erase_due(connection, prefix, file, [whom])
         return done
 
+    if not yes and not typer.confirm(f"Erase {whom}, for ever?"):
+        raise UsageError("nothing was changed")
     done = working(settings, work)
-    typer.echo(f"{customer}: masked from now on; {done.conversations} conversations erased, {done.records} records")
+    typer.echo(f"{whom}: masked from now on; {done.conversations} conversations erased, {done.records} records")
     for conversation, reason in done.waiting:
         typer.echo(f"  {conversation} stays for now: {reason}")
 

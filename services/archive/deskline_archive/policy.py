@@ -1,5 +1,6 @@
 """What is stored beside the bytes, and which records get a dead letter. Pure."""
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import date
 from functools import lru_cache
@@ -19,7 +20,7 @@ LAST_DAY: Final = date(9998, 12, 31).toordinal() - _EPOCH_DAY
 _LETTER: Final = Description(None, None, None, None, False, Validity.LETTER)
 _VALID: Final = str(Validity.VALID)
 # Valid records of these hold ids, times and numbers, or a shop's configuration: nothing that anybody wrote to us.
-_CLEAR: Final = frozenset({SLA, SHOPS, CHECKPOINTS})
+CLEAR: Final = frozenset({SLA, SHOPS, CHECKPOINTS})
 _NAME_IS_NO_TEXT: Final = 0x8000_0000
 _NULL: Final = b"\xff\xff\xff\xff"
 
@@ -42,7 +43,7 @@ def describe(records: Sequence[Record], decoded: Sequence[Decoded]) -> Outcome:
                     found.retimed,
                     _VALID,
                     *parties(found.data),
-                    record.topic in _CLEAR,
+                    record.topic in CLEAR,
                 )
             )
         elif isinstance(found, Invalid):
@@ -133,3 +134,14 @@ def _bytes_of(name: str) -> bytes:
         return name.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return name.encode("utf-8", "surrogatepass")
+
+
+def mentions(said: bytes, name: str) -> bool:
+    """Whether an id stands in raw bytes as a word of its own. Of one or two characters it would stand everywhere."""
+    return len(name) > 2 and re.search(rb"(?<![\w-])" + re.escape(name.encode()) + rb"(?![\w-])", said) is not None
+
+
+def letter_headers(topic: str, partition: str, offset: str) -> bytes:
+    """What the packed headers of a record's dead letter hold (``deskline.events.deadletters``)."""
+    named = (("deskline-topic", topic), ("deskline-partition", partition), ("deskline-offset", offset))
+    return pack_headers(tuple((name, text.encode()) for name, text in named)) or b""

@@ -123,18 +123,53 @@ INSERT INTO restrictions (customer_id, who, why) VALUES ($1, $2, $3) ON CONFLICT
 SELECT customer_id FROM restrictions ORDER BY at, customer_id;
 
 -- name: conversations_of
-SELECT DISTINCT subject FROM all_records WHERE customer_id = $1 AND subject IS NOT NULL ORDER BY subject;
+-- In the database, and in the cold store alone.
+SELECT subject FROM all_records WHERE customer_id = $1 AND subject IS NOT NULL
+UNION SELECT convert_from(name, 'UTF8') FROM gone_names WHERE customer_id = $1 ORDER BY subject;
 
 -- name: veils_of
--- How many records of a conversation stand under which generation of its key (NULL: in the clear, for good).
-SELECT generation, generation IS NULL AND validity = 'valid' AND type LIKE 'sla.%' AS plain_ids, count(*) AS records FROM all_records AS r
-WHERE (subject = $1 OR key = convert_to($1, 'UTF8')) AND NOT EXISTS (SELECT FROM erased AS e WHERE (e.name, e.generation) = (convert_to($1, 'UTF8'), r.generation))
+-- How many records of a conversation, or at a position, stand under which generation of its key (NULL: in the clear), and
+-- whether in the cold store alone; nothing that was erased.
+SELECT generation, generation IS NULL AND validity = 'valid' AND type LIKE 'sla.%' AS plain_ids, false AS gone, count(*) AS records FROM all_records AS r
+WHERE (subject = $1 OR key = convert_to($1, 'UTF8')) AND (type IS NULL OR type NOT LIKE 'archive.%') AND NOT EXISTS (SELECT FROM erased AS e WHERE (e.name, e.generation) = (convert_to($1, 'UTF8'), r.generation))
+GROUP BY 1, 2
+UNION ALL
+SELECT r.generation, false, false, 1 FROM position_of($1) AS p JOIN all_records AS r ON r.stream = p.stream AND r."offset" = p.at AND r.key IS NULL
+WHERE NOT EXISTS (SELECT FROM erased AS e WHERE (e.name, e.generation) = (convert_to($1, 'UTF8'), r.generation))
+UNION ALL
+SELECT generation, plain_ids, true, sum(records)::bigint FROM gone_names AS g
+WHERE name = convert_to($1, 'UTF8') AND NOT EXISTS (
+    SELECT FROM erased AS e WHERE e.name = g.name AND CASE WHEN g.generation IS NULL THEN e.at >= g.at ELSE e.generation = g.generation END)
 GROUP BY 1, 2;
 
+-- name: at_position
+SELECT r.key IS NULL AS keyless, r.generation FROM position_of($1) AS p JOIN all_records AS r ON r.stream = p.stream AND r."offset" = p.at
+UNION ALL SELECT true, generation FROM gone_names WHERE name = convert_to($1, 'UTF8');
+
 -- name: touched
--- Days and streams that hold records of these conversations.
-SELECT DISTINCT (broker_time AT TIME ZONE 'UTC')::date AS day, stream FROM all_records
-WHERE subject = ANY($1) OR key = ANY(SELECT convert_to(name, 'UTF8') FROM unnest($1::text[]) AS name);
+-- Days and streams that hold records of these names, and between which offsets.
+SELECT (broker_time AT TIME ZONE 'UTC')::date AS day, stream, min("offset") AS first_offset, max("offset") AS last_offset FROM all_records
+WHERE subject = ANY($1) OR key = ANY(SELECT convert_to(name, 'UTF8') FROM unnest($1::text[]) AS name) GROUP BY 1, 2
+UNION ALL
+SELECT (r.broker_time AT TIME ZONE 'UTC')::date, r.stream, r."offset", r."offset" FROM unnest($1::text[]) AS name, position_of(name) AS p
+JOIN all_records AS r ON r.stream = p.stream AND r."offset" = p.at AND r.key IS NULL
+UNION ALL
+-- Of a day that went, any of its segments may hold some.
+SELECT d.day, d.stream, d.first_offset, d.last_offset FROM dropped AS d
+WHERE d.day IN (SELECT day FROM gone_names WHERE name = ANY(SELECT convert_to(name, 'UTF8') FROM unnest($1::text[]) AS name));
+
+-- name: ended_since
+-- Keys of these names that have ended.
+SELECT name, generation, at FROM erased WHERE name = ANY($1::bytea[]);
+
+-- name: next_generation
+SELECT COALESCE(max(generation) + 1, 0) FROM erased WHERE name = $1;
+
+-- name: keyless
+-- Records without a key, old enough to be erased.
+SELECT r.stream, s.topic, s.partition, r."offset", r.headers, r.value, r.generation FROM all_records AS r JOIN streams AS s ON s.id = r.stream
+WHERE r.key IS NULL AND r.generation IS NOT NULL AND r.broker_time < now() - interval '180 days' AND starts_with(s.topic, $1)
+  AND NOT EXISTS (SELECT FROM erased AS e WHERE e.name = convert_to(s.topic || '/' || s.partition || '/' || r."offset", 'UTF8'));
 
 -- name: exports_since
 -- Exports that were handed out: their holders are to be told.
@@ -161,7 +196,7 @@ SELECT pg_advisory_xact_lock(hashtextextended('archive.log', 0));
 INSERT INTO looks (who, role, action, detail) VALUES ($1, $2, $3, $4::jsonb);
 
 -- name: add_erased_days
-INSERT INTO erased_days (day, stream) SELECT * FROM unnest($1::date[], $2::integer[]);
+INSERT INTO erased_days (day, stream, first_offset, last_offset) SELECT * FROM unnest($1::date[], $2::integer[], $3::bigint[], $4::bigint[]);
 
 -- name: days_to_close
 SELECT day, generation FROM days_to_close ORDER BY day DESC;
@@ -188,7 +223,11 @@ SELECT (min(broker_time) AT TIME ZONE 'UTC')::date AS first FROM all_records;
 SELECT min(day) AS first, max(day) AS last FROM days WHERE rows <> 0;
 
 -- name: restricted_among
-SELECT DISTINCT r.subject FROM all_records AS r JOIN restrictions AS x ON x.customer_id = r.customer_id WHERE r.subject = ANY($1::text[]);
+-- Of these conversations, and of these positions (records without a key).
+SELECT DISTINCT r.subject FROM all_records AS r JOIN restrictions AS x ON x.customer_id = r.customer_id WHERE r.subject = ANY($1::text[])
+UNION SELECT convert_from(g.name, 'UTF8') FROM gone_names AS g JOIN restrictions AS x ON x.customer_id = g.customer_id
+WHERE g.name = ANY(SELECT convert_to(name, 'UTF8') FROM unnest($1::text[]) AS name)
+UNION SELECT customer_id FROM restrictions WHERE customer_id = ANY($2::text[]);
 
 -- name: found
 -- One page of a span of time, newest first. NULL: no such condition.
@@ -209,7 +248,9 @@ WHERE r.subject = $2 AND starts_with(s.topic, $1) AND r.validity = 'valid' ORDER
 SELECT x.stream, x.number, c.at IS NOT NULL AS copied FROM seals AS x LEFT JOIN LATERAL (
     SELECT max(at) AS at FROM copies WHERE (stream, number) = (x.stream, x.number)
 ) AS c ON true
-WHERE x.stream = ANY($1::integer[]) AND (c.at IS NULL OR EXISTS (SELECT FROM erased_days AS e WHERE e.stream = x.stream AND e.at > c.at))
+WHERE x.stream = ANY($1::integer[]) AND (c.at IS NULL OR EXISTS (
+    SELECT FROM erased_days AS e WHERE e.stream = x.stream AND e.at > c.at
+    AND COALESCE(e.first_offset < x.next_offset AND e.last_offset >= x.first_offset, true)))
 ORDER BY x.stream, x.number;
 
 -- name: add_copy

@@ -1,0 +1,194 @@
+"""What retention has taken from the database stands in the cold store alone; erasures, holds and masks reach it there."""
+
+from datetime import date, timedelta
+
+import duckdb
+import pytest
+from tests.kafka.test_archive_persons import (  # noqa: F401 - fixtures
+    OLD,
+    SECRET,
+    ago,
+    contents,
+    message,
+    reports,
+    run,
+    schema,
+    seal,
+    service,
+    store,
+    vault,
+)
+
+from deskline.clock import MINUTE, now_us
+from deskline.errors import UsageError
+from deskline.events.deadletters import dead_letter
+from deskline.records import Record
+from deskline_archive import legal
+from deskline_archive.cold import copy_segments, search_cold
+from deskline_archive.days import close_days
+from deskline_archive.find import ERASED, RESTRICTED, Finder, Looker, Question
+from deskline_archive.settings import ArchiveSettings
+from deskline_archive.store import Store
+from deskline_archive.veil import Vault
+
+pytestmark = pytest.mark.kafka
+
+SUPERVISOR = Looker("han", "supervisor")
+INVESTIGATOR = Looker("wu", "investigator", "case 1")
+DAY = date.today() - timedelta(days=OLD)
+
+
+@pytest.fixture
+def own(vault, tmp_path):  # noqa: F811
+    return ArchiveSettings(home=tmp_path / "archive")
+
+
+def cold_values(tmp_path, where):
+    files = str(tmp_path / "archive" / "cold" / "**" / "*.parquet")
+    sql = f"SELECT topic, \"offset\", decode(value) FROM read_parquet('{files}') WHERE {where} ORDER BY ALL"
+    return duckdb.sql(sql).fetchall()
+
+
+async def gone(service, vault, own, records):  # noqa: F811
+    """Stored, sealed, copied, and taken from the database by retention."""
+    await store(service, records, vault)
+    await seal(service, vault, now_us() + 2 * 60 * MINUTE)
+    await copy_segments(service, own, "")
+    await Store("").drop_day(service, DAY)
+
+
+async def test_a_person_whose_days_have_gone_is_erased_from_the_cold_store(service, vault, own, tmp_path):  # noqa: F811
+    await gone(service, vault, own, [
+        message(0, ago(OLD), subject="c-1", customer="u-1"),
+        message(1, ago(OLD), subject="c-3", customer="u-2", text="别人的"),
+        Record("replies.v1", 0, 0, ago(OLD), b"c-1", b"you said " + SECRET.encode(), ()),
+        Record("dead-letters.v1", 0, 0, ago(OLD), b"c-1", SECRET.encode(), ()),
+        Record("agents.v1", 0, 0, ago(OLD), b"a-1", b"{}", ()),
+    ])  # fmt: skip
+    assert await contents(service) == {}
+    assert len(cold_values(tmp_path, f"decode(value) LIKE '%{SECRET}%'")) == 3
+    # Restricted from the order on, where the database no longer has a record of it.
+    await legal.order(service, "", "u-1", who="dpo", why="letter")
+    question = Question(conversation="c-1")
+    assert {hit.value for hit in (await search_cold(service, own, "", question, SUPERVISOR)).hits} == {RESTRICTED}
+    assert SECRET in str((await search_cold(service, own, "", question, INVESTIGATOR)).hits)
+    # A hold keeps it there too.
+    for kind, value, days in (
+        ("customer", "u-1", (None, None)), ("shop", "s-1", (None, None)), ("conversation", "c-1", (None, None)), ("period", None, (DAY, DAY)),
+    ):  # fmt: skip
+        number = await legal.hold(service, "", legal.Hold(kind, value, *days), who="legal", why="case", until=None)
+        (done,) = await legal.erase_due(service, "", vault, ["u-1"])
+        assert (done.conversations, done.waiting) == (0, [("c-1", f"legal hold {number}")]), kind
+        await legal.lift(service, "", number, who="legal", why="over")
+    (done,) = await legal.erase_due(service, "", vault, ["u-1"])
+    assert done == legal.Erasure("u-1", 1, 3, [])
+    await copy_segments(service, own, "")
+    assert cold_values(tmp_path, f"decode(value) LIKE '%{SECRET}%'") == []
+    assert len(cold_values(tmp_path, "erased AND value IS NULL AND salt IS NULL AND leaf IS NOT NULL")) == 3
+    assert "别人的" in cold_values(tmp_path, "conversation = 'c-3'")[0][2]
+    assert {hit.value for hit in (await search_cold(service, own, "", question, INVESTIGATOR)).hits} == {ERASED}
+    assert [report.findings for report in await reports(service, vault) if report.findings] == []
+    # Once is enough, and what comes later is not touched.
+    assert (await legal.erase_due(service, "", vault, ["u-1"]))[0].conversations == 0
+    assert await copy_segments(service, own, "") == 0
+
+
+async def test_what_was_stored_in_the_clear_is_erased_once_it_stands_in_the_cold_store_alone(
+    service,  # noqa: F811
+    vault,  # noqa: F811
+    own,
+    tmp_path,
+):
+    await store(service, [message(0, ago(OLD), subject="c-1", customer="u-1")], None)
+    await seal(service, vault)
+    await copy_segments(service, own, "")
+    await legal.order(service, "", "u-1", who="dpo", why="letter")
+    (done,) = await legal.erase_due(service, "", vault, ["u-1"])
+    assert "before there was a vault: they go with their days" in done.waiting[0][1]
+    await Store("").drop_day(service, DAY)
+    (done,) = await legal.erase_due(service, "", vault, ["u-1"])
+    assert (done.conversations, done.records, done.waiting) == (1, 1, [])
+    await copy_segments(service, own, "")
+    assert cold_values(tmp_path, "erased") == [("conversations.v1", 0, None)]
+    assert (await legal.erase_due(service, "", vault, ["u-1"]))[0].conversations == 0
+
+
+async def test_a_person_who_came_back_loses_only_what_was_erased(service, vault, own, tmp_path):  # noqa: F811
+    await store(service, [message(0, ago(OLD + 1), subject="c-1", customer="u-1")], vault)
+    await seal(service, vault)
+    await copy_segments(service, own, "")
+    await legal.order(service, "", "u-1", who="dpo", why="letter")
+    await legal.erase_due(service, "", vault)
+    await gone(service, vault, own, [message(1, ago(OLD), subject="c-1", customer="u-1", text="我回来了")])
+    # A copy of a segment that has it is made anew for somebody else.
+    await service.execute("INSERT INTO erased_days (day, stream) SELECT day, stream FROM dropped")
+    await copy_segments(service, own, "")
+    assert "我回来了" in cold_values(tmp_path, "topic = 'conversations.v1' AND \"offset\" = 1")[0][2]
+
+
+# --- records without a key ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def keyless(service, vault):  # noqa: F811
+    """Old records without a key: 0 names u-17, 1 names nobody, 2 is young; the letter of 1. 3 has a key."""
+    poison = Record("conversations.v1", 0, 1, ago(OLD), None, b"{ " + SECRET.encode(), ())
+    letter = dead_letter(poison, "bad_json", "", service="archive", topic_prefix="")
+    await store(service, [
+        Record("conversations.v1", 0, 0, ago(OLD), None, b'{"customer": "u-17", "text": "' + SECRET.encode(), ()),
+        poison,
+        message(2, ago(OLD), subject="c-9", customer="u-9", text="别人的 u-179"),
+        Record("conversations.v1", 0, 3, ago(1), None, b'{"customer": "u-17", "text": "new', ()),
+        Record("conversations.v1", 0, 4, ago(OLD), None, b"of u-179 and xu-17", ()),
+    ], vault)  # fmt: skip
+    await store(service, [Record("dead-letters.v1", 0, 0, ago(OLD), letter.key, letter.value, letter.headers)], vault)
+    await seal(service, vault)
+    await close_days(service, vault)
+    return service
+
+
+async def test_a_record_without_a_key_goes_with_the_person_whom_it_names(keyless, vault, schema, tmp_path):  # noqa: F811
+    before = await contents(keyless)
+    found = Finder(keyless, "", Vault.load(vault))
+    done = await run(schema, tmp_path, "erase", "u-17", "--who", "dpo", "--why", "letter", "--yes")
+    assert "1 conversations erased, 1 records" in done.output, done.output
+    after = await contents(keyless)
+    assert {where for where in before if after[where] != before[where]} == {("conversations.v1", 0)}
+    # The young one is masked, and waits for the floor.
+    page = await found.search(Question(first=date.today() - timedelta(days=1)), SUPERVISOR)
+    assert [hit.value for hit in page.hits if hit.topic == "conversations.v1"] == [RESTRICTED]
+
+
+async def test_a_record_without_a_key_is_erased_by_its_position_with_its_letter(keyless, vault, schema, tmp_path):  # noqa: F811
+    told = ("--who", "dpo", "--why", "letter", "--yes")
+    for wrong, words in (
+        ("conversations.v1/0/77", "has no record"),
+        ("conversations.v1/0/2", "has a key"),
+        ("c-1", "has no record"),
+    ):
+        done = await run(schema, tmp_path, "erase", "--record", wrong, *told)
+        assert isinstance(done.exception, UsageError), wrong
+        assert words in str(done.exception)
+    assert isinstance((await run(schema, tmp_path, "erase", *told)).exception, UsageError)
+    before = await contents(keyless)
+    done = await run(schema, tmp_path, "erase", "--record", "conversations.v1/0/3", *told)
+    assert "conversations.v1/0/3 stays for now: kept until" in done.output, done.output
+    done = await run(schema, tmp_path, "erase", "--record", "conversations.v1/0/1", *told)
+    assert "2 conversations erased, 2 records" in done.output, done.output
+    after = await contents(keyless)
+    changed = {where for where in before if after[where] != before[where]}
+    assert changed == {("conversations.v1", 1), ("dead-letters.v1", 0)}
+    found = await reports(keyless, vault)
+    assert [report.findings for report in found if report.findings] == []
+    assert sum(report.erased for report in found) == 2
+
+
+async def test_a_record_without_a_key_whose_day_has_gone_is_erased_from_the_cold_store(keyless, vault, own, tmp_path):  # noqa: F811
+    await copy_segments(keyless, own, "")
+    await Store("").drop_day(keyless, DAY)
+    await legal.check_keyless(keyless, "conversations.v1/0/1")
+    await legal.order(keyless, "", "conversations.v1/0/1", who="dpo", why="letter")
+    (done,) = await legal.erase_due(keyless, "", vault)
+    assert (done.conversations, done.records) == (1, 1)
+    await copy_segments(keyless, own, "")
+    assert cold_values(tmp_path, "erased") == [("conversations.v1", 1, None)]
