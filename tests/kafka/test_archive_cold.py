@@ -1,10 +1,18 @@
 """What retention has taken from the database stands in the cold store alone; erasures, holds and masks reach it there."""
 
+import contextlib
+import socket
+import subprocess
+import sys
+import time
 from datetime import date, timedelta
+from urllib.parse import quote
 
 import duckdb
+import httpx
 import pytest
 from tests.kafka.test_archive_persons import (  # noqa: F401 - fixtures
+    KEY,
     OLD,
     SECRET,
     ago,
@@ -20,13 +28,15 @@ from tests.kafka.test_archive_persons import (  # noqa: F401 - fixtures
 )
 
 from deskline.clock import MINUTE, now_us
-from deskline.errors import UsageError
+from deskline.errors import TransientError, UsageError
 from deskline.events.deadletters import dead_letter
 from deskline.records import Record
-from deskline_archive import legal
+from deskline_archive import legal, sealing, verifier
 from deskline_archive.cold import copy_segments, search_cold
 from deskline_archive.days import close_days
 from deskline_archive.find import ERASED, RESTRICTED, Finder, Looker, Question
+from deskline_archive.places import place
+from deskline_archive.sealing import Sealer
 from deskline_archive.settings import ArchiveSettings
 from deskline_archive.store import Store
 from deskline_archive.veil import Vault
@@ -192,3 +202,78 @@ async def test_a_record_without_a_key_whose_day_has_gone_is_erased_from_the_cold
     assert (done.conversations, done.records) == (1, 1)
     await copy_segments(keyless, own, "")
     assert cold_values(tmp_path, "erased") == [("conversations.v1", 1, None)]
+
+
+# --- an object store ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """The URL of an empty bucket on an S3-compatible server of its own."""
+    for name in ("moto", "flask", "flask_cors"):
+        pytest.importorskip(name, reason=f"{name} is not installed: no S3-compatible server to copy to")
+    for name, value in {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "EC2_METADATA_DISABLED": "true"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(300):
+            with contextlib.suppress(httpx.TransportError):
+                assert httpx.put(f"{address}/archive").status_code == 200
+                break
+            time.sleep(0.1)
+        else:
+            pytest.fail("the S3-compatible server does not answer")
+        yield f"s3://archive/deskline?endpoint_override={quote(address, safe='')}&region=us-east-1"
+    finally:
+        server.kill()
+        server.wait()
+
+
+async def test_copies_and_checkpoints_in_an_object_store_are_searched_compared_and_made_anew(
+    service,  # noqa: F811
+    vault,  # noqa: F811
+    bucket,
+):
+    own = ArchiveSettings(home=vault.parent, cold=bucket.replace("/deskline?", "/cold?"))
+    other = place(bucket.replace("/deskline?", "/checkpoints?"))
+    await store(service, [
+        message(0, ago(OLD), subject="c-1", customer="u-1"),
+        message(1, ago(OLD), subject="c-3", customer="u-2", text="别人的 退款"),
+    ], vault)  # fmt: skip
+    await seal(service, vault)
+    assert await Sealer(service, [KEY], "", Vault.load(vault)).write_directory(other) == 1
+    assert await copy_segments(service, own, "") == 1
+    names = place(own.cold).names("", "")
+    assert names == ["conversations.v1/0/0000000001.json", "conversations.v1/0/0000000001.parquet"]
+    page = await search_cold(service, own, "", Question(text="退款"), SUPERVISOR)
+    assert [hit.value["data"]["text"] for hit in page.hits] == ["别人的 退款"]
+    # Checkpoints that are there are never written over, and verify compares with them.
+    assert await Sealer(service, [KEY], "", Vault.load(vault)).write_directory(other) == 0
+    (stream,) = await sealing.streams(service, "")
+    trusted = verifier.trusted_keys(KEY.verifier)
+    assert (await sealing.verify(service, stream, trusted, other, Vault.load(vault))).findings == []
+    other.remove("conversations.v1/0/0000000001.checkpoint")
+    found = (await sealing.verify(service, stream, trusted, other, Vault.load(vault))).findings
+    assert found == [(1, None, "the directory has no checkpoint of it")]
+    await Store("").drop_day(service, DAY)
+    await legal.order(service, "", "u-1", who="dpo", why="letter")
+    assert (await legal.erase_due(service, "", vault))[0].records == 1
+    assert await copy_segments(service, own, "") == 1
+    page = await search_cold(service, own, "", Question(conversation="c-1"), INVESTIGATOR)
+    assert [hit.value for hit in page.hits] == [ERASED]
+
+
+def test_a_store_that_does_not_answer_is_said_without_its_keys(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    away = place(f"s3://me:secret@archive/cold?endpoint_override=http%3A%2F%2F127.0.0.1%3A{port}&region=us-east-1")
+    with pytest.raises(TransientError, match="s3://archive/cold does not answer") as told:
+        away.read("x")
+    assert "secret" not in str(told.value)

@@ -1,4 +1,9 @@
-"""Where copies are kept beside the database: a directory, or an object store by its URL (``s3://bucket/path``, fsspec)."""
+"""Where copies are kept beside the database: a directory, or an object store by its URL.
+
+``s3://bucket/path`` is pyarrow's own client; a store that is not Amazon's is named as it wants it:
+``s3://bucket/path?endpoint_override=https://minio.example.org&region=eu``, keys by the environment (``AWS_ACCESS_KEY_ID``, …).
+Any other scheme is fsspec's.
+"""
 
 import contextlib
 import os
@@ -6,6 +11,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from deskline.errors import TransientError, UsageError
 
@@ -63,14 +69,25 @@ class _Store:
     """Object stores write whole objects."""
 
     def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
+        self._given = url
+        parts = urlsplit(url)
+        # As it may be shown: a URL can hold keys.
+        self._url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
+        self._arrow = parts.scheme == "s3"
 
     @cached_property
     def _opened(self) -> tuple[Any, str]:
         try:
-            import fsspec  # noqa: PLC0415 - only those who use an object store pay for it
+            if self._arrow:
+                from fsspec.implementations.arrow import ArrowFSWrapper  # noqa: PLC0415
+                from pyarrow.fs import FileSystem  # noqa: PLC0415 - only those who use an object store pay for it
 
-            return fsspec.core.url_to_fs(self._url)  # type: ignore[no-any-return]
+                with self._answers():
+                    store, root = FileSystem.from_uri(self._given)
+                return ArrowFSWrapper(store), root
+            import fsspec  # noqa: PLC0415
+
+            return fsspec.core.url_to_fs(self._given.rstrip("/"))  # type: ignore[no-any-return]
         except (ImportError, ValueError) as error:
             raise UsageError(
                 f'{self._url}: {error}; pip install "deskline[cold]" and the store\'s own package'
@@ -95,7 +112,8 @@ class _Store:
 
     def write(self, name: str, data: bytes) -> None:
         with self._answers():
-            self._opened[0].makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
+            if not self._arrow:
+                self._opened[0].makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
             self._opened[0].pipe_file(self._path(name), data)
 
     def remove(self, name: str) -> None:
