@@ -30,6 +30,8 @@ _RETRY: Final = 50_000
 """µs: a grace that the lane's watermark allows but that of ``agents.v1`` does not yet is looked at again so soon."""
 _CACHED: Final = 50_000
 _ACTIONS_AT_ONCE: Final = 100
+_SHOPS_LANE: Final = 0
+"""Whose owner publishes what is about no conversation, whoever has decided it: two surges or pauses in a row stay in their order."""
 _KNOWN: Final = 100_000
 _KNOWN_FOR: Final = 60 * SECOND
 """What is recorded of a customer, read so long ago, is asked for anew: where two instances hear him say two things in turn, the
@@ -145,7 +147,7 @@ class Router:
                 agents_watermark=shared.watermark,
                 agents_fresh=shared.fresh,
                 actions=actions,
-                lane=min(self._lanes, default=0),
+                lane=_SHOPS_LANE,
             )
         decide(world, unit)
         # apply
