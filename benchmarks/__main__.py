@@ -18,6 +18,7 @@ PARTS = (
     "autoreply",
     "router",
     "routing-engine",
+    "routing-latency",
     "sla",
     "archive",
     "archive-seal",
@@ -74,6 +75,13 @@ def main(
         from benchmarks import engine
 
         engine.measure(figures)
+    if "routing-latency" in wanted:
+        print(
+            "routing-latency: one router on Kafka and PostgreSQL, from what makes a decision possible to the decision"
+        )
+        from benchmarks import routing_latency
+
+        _run(routing_latency.measure(figures, seconds))
     if "archive-seal" in wanted:
         print("archive-seal: leaves and trees, on one core")
         from benchmarks import seal
