@@ -582,7 +582,9 @@ class Engine:
 
     async def _read_ahead(self) -> None:
         """For timers that will be due; only in lanes that are not behind, where the next seconds of the clock come next."""
-        caught_up = {lane.partition: lane.watermark for lane in self.lanes.values() if lane.caught_up}
+        caught_up = {
+            lane.partition: lane.watermark for lane in self.lanes.values() if lane.caught_up and not lane.is_due
+        }
         self._more_ahead = False
         if self._prepare is not None and caught_up:
             self._more_ahead = await self._prepare(await self._connected(), caught_up)

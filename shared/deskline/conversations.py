@@ -7,7 +7,8 @@ at which ``advance`` must be called although no event came). The state is kept a
 makes the cache safe. What else a decision wants written (``Context.effect``) is applied in the same transaction.
 
 A large unit is written in pieces while the rest of it is decided, since the database has a processor of its own; and the
-states of timers that will be due in some seconds are read beforehand, so that many at one instant are told at once.
+states of timers that will be due in some seconds are read beforehand, so that many at one instant are told at once; which ones these
+are is then known in memory (``deskline.soon``).
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from deskline.clock import SECOND
 from deskline.config.book import ConfigBook
 from deskline.postgres import Connection
 from deskline.records import Event, Output
+from deskline.soon import SoonDue
 from deskline.state_store import StateStore, due_conversations, soon_due
 from deskline.tasks import end_all
 from deskline.work import Ripe, Tx, Work
@@ -126,6 +128,9 @@ class ConversationConsumer(Generic[S]):
         self._listed: dict[int, int] = {}
         """Lane → up to which instant its timers have been listed for reading ahead."""
         self._soon: deque[tuple[int, str]] = deque()
+        self._timers = SoonDue()
+        self._noted: list[tuple[int, str, int | None]] = []
+        """(lane, subject, due) of the unit at work."""
 
     async def process(self, tx: Tx, work: Work) -> None:
         # gather
@@ -180,6 +185,7 @@ class ConversationConsumer(Generic[S]):
             if due is not None:
                 tx.next_due(lane, due)
             changed.append((lane, subject, due, state))
+            self._noted.append((lane, subject, due))
             if len(changed) >= _PIECE and len(events) - number >= _PIECE:
                 await write(changed)
                 changed = []
@@ -240,10 +246,10 @@ class ConversationConsumer(Generic[S]):
     async def due(
         self, connection: Connection, ripe: Mapping[int, Ripe], limit: int
     ) -> tuple[Mapping[str, int], Mapping[int, int]]:
-        return await due_conversations(connection, ripe, limit)
+        return self._timers.take(ripe, limit) or await due_conversations(connection, ripe, limit)
 
     async def prepare(self, connection: Connection, watermarks: Mapping[int, int]) -> bool:
-        """Read a few states of timers that will soon be due; whether there are more to read."""
+        """Read a few states of timers that will soon be due; whether there are more to read. Nothing of these lanes is due."""
         if not self._soon:
             upto = {
                 lane: watermark + _AHEAD_US
@@ -252,19 +258,46 @@ class ConversationConsumer(Generic[S]):
             }
             if upto:
                 above = {lane: max(self._listed.get(lane, 0), watermarks[lane]) for lane in upto}
-                self._soon.extend(await soon_due(connection, above, upto, _AHEAD_STATES))
+                rows = await soon_due(connection, above, upto, _AHEAD_STATES)
+                self._soon.extend((lane, subject) for lane, subject, _ in rows)
                 self._listed.update(upto)
+                self._note(watermarks, above, upto, rows)
         keys = [self._soon.popleft() for _ in range(min(_AHEAD_PIECE, len(self._soon)))]
         await self._states.preload(connection, keys)
         return bool(self._soon)
 
+    def _note(
+        self,
+        watermarks: Mapping[int, int],
+        above: Mapping[int, int],
+        upto: Mapping[int, int],
+        rows: Sequence[tuple[int, str, int]],
+    ) -> None:
+        # Where there were more, those with the last one's instant may be among them.
+        until = rows[-1][2] - 1 if len(rows) >= _AHEAD_STATES else max(upto.values())
+        joined = {
+            lane: min(instant, until)
+            for lane, instant in upto.items()
+            if above[lane] == watermarks[lane] or self._timers.known(lane, above[lane])
+        }
+        self._timers.listed(above, joined, [row for row in rows if row[0] in joined])
+
     def committed(self) -> None:
         self._states.committed()
+        for lane, subject, due in self._noted:
+            self._timers.saved(lane, subject, due)
+        self._noted.clear()
 
     def aborted(self) -> None:
         self._states.aborted()
+        self._forget_timers()
 
     def lanes_changed(self, lanes: frozenset[int]) -> None:
         self._states.keep(lanes)
+        self._forget_timers()
+
+    def _forget_timers(self) -> None:
+        self._noted.clear()
+        self._timers.forget()
         self._listed.clear()
         self._soon.clear()

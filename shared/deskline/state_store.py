@@ -11,6 +11,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from deskline.postgres import Connection
+from deskline.soon import Row, room_for_overdue, shared
 from deskline.work import Ripe
 
 S = TypeVar("S")
@@ -129,25 +130,29 @@ async def due_conversations(
         return {}, await _next(connection, dict.fromkeys(lanes, _BEGINNING))
     borders = [min(one.overdue_upto, one.watermark) for one in ripe.values()]
     watermarks = [one.watermark for one in ripe.values()]
-    new = await connection.fetch(_DUE, lanes, borders, watermarks, limit)
-    share = limit - min(len(new), limit // 2)
-    overdue = await connection.fetch(_DUE, lanes, [_BEGINNING] * len(lanes), borders, share)
-    taken = new[: limit - len(overdue)]
-    due = {row["subject"]: row["lane"] for row in (*taken, *overdue)}
-    if len(overdue) == share:
-        return due, dict.fromkeys(lanes, overdue[-1]["due"])
-    if len(taken) == limit - len(overdue):
-        return due, dict.fromkeys(lanes, taken[-1]["due"])
+    new = await _between(connection, lanes, borders, watermarks, limit)
+    overdue = await _between(connection, lanes, [_BEGINNING] * len(lanes), borders, room_for_overdue(new, limit))
+    taken, border = shared(new, overdue, limit)
+    due = {subject: lane for _, lane, subject in taken}
+    if border is not None:
+        return due, dict.fromkeys(lanes, border)
     return due, await _next(connection, dict(zip(lanes, watermarks, strict=True)))
+
+
+async def _between(
+    connection: Connection, lanes: Sequence[int], above: Sequence[int], upto: Sequence[int], limit: int
+) -> list[Row]:
+    rows = await connection.fetch(_DUE, lanes, above, upto, limit)
+    return [(row["due"], row["lane"], row["subject"]) for row in rows]
 
 
 async def soon_due(
     connection: Connection, above: Mapping[int, int], upto: Mapping[int, int], limit: int
-) -> list[tuple[int, str]]:
-    """(lane, subject) of rows that become due behind ``above`` and up to ``upto`` of their lane, earliest first."""
+) -> list[tuple[int, str, int]]:
+    """(lane, subject, due) of rows that become due behind ``above`` and up to ``upto`` of their lane, earliest first."""
     lanes = list(upto)
     rows = await connection.fetch(_DUE, lanes, [above[lane] for lane in lanes], [upto[lane] for lane in lanes], limit)
-    return [(row["lane"], row["subject"]) for row in rows]
+    return [(row["lane"], row["subject"], row["due"]) for row in rows]
 
 
 async def _next(connection: Connection, above: Mapping[int, int]) -> dict[int, int]:

@@ -89,7 +89,7 @@ class Consumer(Protocol):
         """
 
     # Optional: ``async def prepare(connection, watermarks) -> bool``: reads a little of what the timers of the lanes that
-    # are caught up will soon need, while there is nothing else to do; whether there is more to read.
+    # are caught up and have nothing due will soon need, while there is nothing else to do; whether there is more to read.
 
     def committed(self) -> None:
         """The unit is durable."""

@@ -88,4 +88,4 @@ async def test_no_other_one_is_due_before_the_instant_that_is_given_for_what_rem
 
 async def test_what_will_soon_be_due_is_found_between_two_instants(clocks):
     found = await state_store.soon_due(clocks, dict.fromkeys(LANES, 10), dict.fromkeys(LANES, 20), 100)
-    assert found == [(n % 4, f"c-{n}") for n in range(11, 21)]
+    assert found == [(n % 4, f"c-{n}", n) for n in range(11, 21)]
