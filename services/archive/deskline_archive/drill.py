@@ -8,6 +8,7 @@ only to note how it went. What a drill needs is what a restore needs: the backup
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import tempfile
@@ -19,20 +20,21 @@ from urllib.parse import urlsplit, urlunsplit
 from aiokafka import TopicPartition
 from pydantic import SecretStr
 
-from deskline.clock import now_us
+from deskline.clock import now_us, to_datetime
 from deskline.errors import FatalError, UsageError
 from deskline.events.wire import decode
 from deskline.kafka import free_consumer, to_record
 from deskline.postgres import connect
-from deskline.records import DEAD_LETTERS, Unknown
+from deskline.records import ALL_TOPICS, DEAD_LETTERS, Unknown
 from deskline.stack.postgres import EmbeddedPostgres, find_binaries
 from deskline_archive import sealing
+from deskline_archive.legal import LOG
 from deskline_archive.policy import describe
 from deskline_archive.store import Store, load_keyring, load_queries
 from deskline_archive.verifier import read_note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from deskline.postgres import Connection
     from deskline.records import Record
@@ -129,8 +131,11 @@ async def _checked(
         await load_keyring(connection, vault)
     restored = int(await connection.fetchval(load_queries()["stored"]))
     say(f"{restored} records are in the backup")
-    replayed, findings = await replay(connection, settings, file if vault is not None else None)
+    missing = await explained(settings, checkpoints)
+    replayed, findings = await replay(connection, settings, file if vault is not None else None, missing)
     say(f"{replayed} records came from Kafka since")
+    entries = await restore_log(connection, settings.topic_prefix, checkpoints)
+    say(f"{entries} entries of the archive's own log came from the other store")
     segments = 0
     for stream in await sealing.streams(connection, settings.topic_prefix):
         try:
@@ -149,8 +154,45 @@ async def _checked(
     return Drill(0.0, restored, replayed, segments, findings)
 
 
-async def replay(connection: Connection, settings: ServiceSettings, vault: Path | None) -> tuple[int, list[str]]:
-    """Store what Kafka has behind the restored positions, up to where it ends now; what it no longer has is a finding."""
+async def explained(settings: ServiceSettings, checkpoints: Place) -> dict[TopicPartition, list[tuple[int, int]]]:
+    """The gaps that were explained and sealed: the first offset of each and the one after it."""
+    found: dict[TopicPartition, list[tuple[int, int]]] = {}
+    for name in await asyncio.to_thread(checkpoints.names, "", sealing.GAP):
+        topic, partition, _ = name.rsplit("/", 2)
+        if topic.startswith(settings.topic_prefix):
+            told = json.loads(await asyncio.to_thread(checkpoints.read, name))
+            found.setdefault(TopicPartition(topic, int(partition)), []).append((told["first"], told["next"]))
+    return found
+
+
+async def restore_log(connection: Connection, prefix: str, checkpoints: Place) -> int:
+    """Entries of the archive's own log that the backup lacks; how many."""
+    queries, label, count = load_queries(), prefix + LOG, 0
+    await connection.execute(queries["add_streams"], [label], [0])
+    stream = await connection.fetchval(queries["log_stream"], label)
+    there = {row["offset"] for row in await connection.fetch(queries["log"], stream, 0, 2**62)}
+    for name in await asyncio.to_thread(checkpoints.names, f"{label}/0", sealing.ENTRIES):
+        for line in (await asyncio.to_thread(checkpoints.read, name)).decode().splitlines():
+            told = json.loads(line)
+            if told["offset"] in there:
+                continue
+            at = to_datetime(told["at"])
+            await connection.execute(queries["ensure_days"], at.date(), at.date())
+            row = (told["offset"], at, told["key"].encode(), told["value"].encode(), told["type"])
+            await connection.execute(queries["restore_log"], stream, *row)
+            count += 1
+    return count
+
+
+async def replay(
+    connection: Connection,
+    settings: ServiceSettings,
+    vault: Path | None,
+    missing: Mapping[TopicPartition, Sequence[tuple[int, int]]],
+) -> tuple[int, list[str]]:
+    """Store what Kafka has behind the restored positions, up to where it ends now; what it no longer has is a finding, unless
+    it is ``missing``: explained as a gap.
+    """
     queries, count, findings = load_queries(), 0, list[str]()
     store = Store(settings.topic_prefix, vault)
     consumer = free_consumer(settings, "deskline-archive-drill")
@@ -161,7 +203,20 @@ async def replay(connection: Connection, settings: ServiceSettings, vault: Path 
         for row in await connection.fetch(queries["lanes"]):
             topic, _, number = row["lane"].rpartition("/")
             at[TopicPartition(prefix + topic, int(number))] = row["position"]
-        begins, ends = await consumer.beginning_offsets(list(at)), await consumer.end_offsets(list(at))
+        known = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - no public call asks the broker anew
+        new = {
+            TopicPartition(prefix + topic, partition)
+            for topic in ALL_TOPICS
+            for partition in known.partitions_for_topic(prefix + topic) or ()
+        } - at.keys()
+        begins = await consumer.beginning_offsets([*at, *new])
+        ends = await consumer.end_offsets([*at, *new])
+        # Topic partitions that came after the backup.
+        at |= {tp: begins[tp] for tp in new}
+        for tp, gaps in missing.items():
+            for first, following in sorted(gaps):
+                if tp in at and first <= at[tp] < following:
+                    at[tp] = following
         for tp in [tp for tp in at if begins[tp] > at[tp]]:
             label = f"{tp.topic[len(prefix) :]}/{tp.partition}"
             findings.append(
@@ -204,13 +259,16 @@ async def adopt(
 ) -> None:
     """Seal what was replayed as the other store's checkpoints say it was; the roots must come out the same."""
     sealer = sealing.Sealer(connection, [], "", vault)
-    at = stream
+    at, gaps = stream, set(checkpoints.names(stream.label, sealing.GAP))
+    there = set(checkpoints.names(stream.label, ".checkpoint"))
     while True:
         name = f"{stream.label}/{sealing.file_name(at.number + 1)}"
-        if name not in set(checkpoints.names(stream.label, ".checkpoint")):
+        if name not in there:
             return
         note = checkpoints.read(name).decode()
         signed = read_note(note, trusted)
         if signed is None:
             raise FatalError(f"{name}: no trusted key has signed it")
-        at = await sealer.again(at, signed, note)
+        gap = sealing.beside(name, sealing.GAP)
+        text = checkpoints.read(gap).decode() if gap in gaps else None
+        at = await sealer.again(at, signed, note, text)

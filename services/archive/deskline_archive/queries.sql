@@ -41,7 +41,7 @@ SELECT number, first_offset, next_offset, tree_size, leaves, salts, consistency,
 WHERE stream = $1 AND number > $2 ORDER BY number LIMIT 1;
 
 -- name: notes
-SELECT number, note FROM seals WHERE stream = $1 AND number > $2 ORDER BY number;
+SELECT number, note, gap, first_offset, next_offset FROM seals WHERE stream = $1 AND number > $2 ORDER BY number;
 
 -- name: before
 SELECT "offset" FROM all_records WHERE stream = $1 AND "offset" < $2 ORDER BY "offset" LIMIT 100;
@@ -188,6 +188,13 @@ SELECT id FROM streams WHERE topic = $1 AND partition = 0;
 -- The archive's own record of what people did: one more of its streams, sealed like the others.
 INSERT INTO raw_records (stream, "offset", broker_time, key, value, type, event_time, retimed, validity)
 SELECT $1, COALESCE((SELECT max("offset") + 1 FROM all_records WHERE stream = $1), 0), $2, $3, $4, $5, $2, false, 'valid';
+
+-- name: log
+-- Entries of the archive's own log, from an offset to before another.
+SELECT "offset", broker_time, key, value, type FROM all_records WHERE stream = $1 AND "offset" >= $2 AND "offset" < $3 ORDER BY "offset";
+
+-- name: restore_log
+INSERT INTO raw_records (stream, "offset", broker_time, key, value, type, event_time, retimed, validity) VALUES ($1, $2, $3, $4, $5, $6, $3, false, 'valid');
 
 -- name: log_lock
 SELECT pg_advisory_xact_lock(hashtextextended('archive.log', 0));

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -21,6 +20,7 @@ from deskline.clock import MINUTE, SECOND, from_datetime, rfc3339, to_datetime
 from deskline.errors import FatalError, UsageError
 from deskline.ids import event_id
 from deskline.records import CHECKPOINTS, Output
+from deskline_archive.legal import LOG
 from deskline_archive.signing import checkpoint_text, sign_note
 from deskline_archive.store import load_queries
 from deskline_archive.veil import name_of, salt_of, veil
@@ -55,6 +55,8 @@ _ROWS: Final = 1000
 _KIND: Final = "archive.checkpoint.v1"
 _HOUR: Final = 60 * MINUTE
 _SUFFIX: Final = ".checkpoint"
+GAP: Final = ".gap"
+ENTRIES: Final = ".entries"
 _NO_SALT: Final = bytes(SALT)
 _body: Final = tuple.__new__
 
@@ -193,23 +195,30 @@ class Sealer:
         salts.append(_NO_SALT if own_salt is not None else salt)
 
     def _salt(self, stream: Stream, offset: int) -> bytes:
-        """Of a record in the clear. From the vault where there is one, so that a restored archive comes to the same roots."""
+        """Of a record in the clear: never drawn, so that a restored archive comes to the same roots. Without a vault nothing can
+        be erased, and there is nothing that a secret salt would hide.
+        """
+        name = b"\0salts " + stream.label.encode()
         if self._vault is None:
-            return secrets.token_bytes(SALT)
-        key = self._vault.key(b"\0salts " + stream.label.encode())
+            return salt_of(name, offset)
+        key = self._vault.key(name)
         if key is None:
             raise FatalError("the vault lacks the key of the salts: it is not that of this archive")
         return salt_of(key, offset)
 
-    async def again(self, stream: Stream, signed: Checkpoint, note: str) -> Stream:
-        """The segment that a checkpoint names, made again from the stored records; raises ``FatalError`` where its root is
-        another one.
+    async def again(self, stream: Stream, signed: Checkpoint, note: str, gap: str | None = None) -> Stream:
+        """The segment that a checkpoint names, made again from the stored records, or from the explanation of its gap; raises
+        ``FatalError`` where its root is another one.
         """
         label = f"{stream.label} segment {signed.segment}"
         if signed.segment != stream.number + 1 or stream.next_offset not in {None, signed.first_offset}:
             raise FatalError(f"{label} does not follow what is there")
         leaves, salts = list[bytes](), list[bytes]()
+        if gap is not None:
+            leaves.append(gap_leaf(signed.first_offset, signed.next_offset, gap))
         async for found in batches(self._connection, stream.id, signed.first_offset, signed.next_offset):
+            if gap is not None:
+                raise FatalError(f"{label}: a gap was explained there, and offset {found[0]['offset']} is in it")
             for row in found:
                 body, own_salt = cleared(row, stream, self._vault)
                 if body is None or body.offset != signed.first_offset + len(leaves):
@@ -224,7 +233,7 @@ class Sealer:
         await self._connection.execute(
             self._queries["add_seal"],
             *(stream.id, signed.segment, *offsets, tree.size, b"".join(leaves), b"".join(salts), b"".join(tree.peaks)),
-            *(b"".join(proof), signed.origin, tree.root(), note, to_datetime(0), None),
+            *(b"".join(proof), signed.origin, tree.root(), note, to_datetime(0), gap),
         )
         return stream._replace(number=signed.segment, next_offset=signed.next_offset, tree=tree)
 
@@ -257,11 +266,22 @@ class Sealer:
         for stream in await streams(self._connection, self._prefix):
             there = await asyncio.to_thread(directory.names, stream.label, _SUFFIX)
             known = set(there)
-            for number, note in await self._connection.fetch(self._queries["notes"], stream.id, number_of(there)):
+            for number, note, gap, *offsets in await self._connection.fetch(
+                self._queries["notes"], stream.id, number_of(there)
+            ):
                 name = f"{stream.label}/{file_name(number)}"
-                if name not in known:
-                    await asyncio.to_thread(directory.write, name, note.encode())
-                    written += 1
+                if name in known:
+                    continue
+                # Before the checkpoint, which says that both are there: what a restore cannot have from Kafka.
+                if gap is not None:
+                    await asyncio.to_thread(directory.write, beside(name, GAP), gap.encode())
+                elif stream.topic == self._prefix + LOG:
+                    entries = [
+                        log_line(row) for row in await self._connection.fetch(self._queries["log"], stream.id, *offsets)
+                    ]
+                    await asyncio.to_thread(directory.write, beside(name, ENTRIES), "".join(entries).encode())
+                await asyncio.to_thread(directory.write, name, note.encode())
+                written += 1
         return written
 
     async def publish(self, publisher: Publisher) -> int:
@@ -282,6 +302,18 @@ def origin_of(name: str, stream: Stream) -> str:
 
 def file_name(number: int) -> str:
     return f"{number:010d}{_SUFFIX}"
+
+
+def beside(name: str, suffix: str) -> str:
+    """The file beside a checkpoint: an explained gap's explanation, or the entries of the archive's own log."""
+    return name.removesuffix(_SUFFIX) + suffix
+
+
+def log_line(row: Any) -> str:
+    """An entry of the archive's own log, for a restore: no topic has it."""
+    offset, at, key, value, kind = row
+    told = {"offset": offset, "at": from_datetime(at), "key": key.decode(), "value": value.decode(), "type": kind}
+    return json.dumps(told, ensure_ascii=False) + "\n"
 
 
 def number_of(names: Sequence[str]) -> int:
@@ -407,14 +439,14 @@ async def verify(
             found += [Finding(segment.number, extra["offset"], "inserted") for extra in early]
         number = segment.number
         found += checker.segment(segment)
-        held, lost, salts = [], set(), {}
+        held, lost, salts, veiled = [], set(), {}, {}
         async for record in rows(connection, stream.id, segment.first_offset, segment.next_offset):
             records += 1
             body, salt = cleared(record, stream, vault)
             if body is not None:
                 held.append(body)
                 if salt is not None:
-                    salts[body.offset] = salt
+                    salts[body.offset], veiled[body.offset] = salt, record
                 continue
             offset = record["offset"]
             lost.add(offset)
@@ -423,7 +455,7 @@ async def verify(
                 erased += 1
             else:
                 found.append(Finding(number, offset, "unreadable: the vault lacks its key, and no erasure names it"))
-        for finding in check_bodies(with_salts(segment, salts), held):
+        for finding in _reordered(check_bodies(with_salts(segment, salts), held), segment, stream, veiled, vault):
             if finding.kind == "deleted" and finding.offset in lost:
                 continue
             if finding.kind == "deleted" and any(first <= (finding.offset or 0) <= last for first, last in gone):
@@ -440,6 +472,31 @@ async def verify(
         Finding(missing, None, "sealed, as the directory says, but not in the archive") for missing in sorted(kept)
     ]
     return Report(stream.label, number, records, retired, erased, found)
+
+
+def _reordered(
+    found: list[Finding], segment: Segment, stream: Stream, veiled: Mapping[int, Any], vault: Vault | None
+) -> list[Finding]:
+    """A veiled row that stands where another one belongs reads as noise there: it is cleared as if it stood where it came from.
+    Bounded as in the verifier.
+    """
+    wrong = [at for _, at, kind in found if kind == "altered" and at is not None and at in veiled]
+    if not 1 < len(wrong) <= 64:
+        return found
+    leaves = split(segment.leaves, HASH)
+    moved = set()
+    for at in wrong:
+        for other in wrong:
+            body, salt = cleared((other, *veiled[at][1:6]), stream, vault)
+            if at == other or body is None or salt is None:
+                continue
+            times = (body.broker_at, from_datetime(veiled[other]["broker_time"]))
+            if any(
+                record_leaf(body._replace(broker_at=time), salt) == leaves[other - segment.first_offset]
+                for time in times
+            ):
+                moved.add(at)
+    return [each._replace(kind="reordered") if each.offset in moved else each for each in found]
 
 
 def with_salts(segment: Segment, salts: Mapping[int, bytes]) -> Segment:
