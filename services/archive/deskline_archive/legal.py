@@ -118,13 +118,23 @@ async def _erase(connection: Connection, prefix: str, vault: Vault, customer: st
     waiting: list[tuple[str, str]] = []
     ending: dict[tuple[bytes, int], int] = {}
     conversations = [row["subject"] for row in await connection.fetch(queries["conversations_of"], customer)]
-    for subject in [*conversations, *await _keyless(connection, prefix, vault, customer, conversations)]:
-        veils = await connection.fetch(queries["veils_of"], subject)
-        if not veils:
+    subjects = [*conversations, *await _keyless(connection, prefix, vault, customer, conversations)]
+    by_name: dict[str, list[Any]] = {}
+    for row in await connection.fetch(queries["veils_of"], *_named(subjects)):
+        by_name.setdefault(row["name"], []).append(row)
+    reasons = dict(
+        tuple(row)
+        for row in await connection.fetch(queries["not_erasable"], [name for name in subjects if name in by_name])
+    )
+    for subject in subjects:
+        veils = by_name.get(subject)
+        if veils is None:
             continue
-        why = await connection.fetchval(queries["not_erasable"], subject)
+        why = reasons.get(subject)
         clear = sum(each["records"] for each in veils if each["generation"] is None and not each["plain_ids"])
-        gone = sum(each["records"] for each in veils if each["generation"] is None and each["gone"])
+        gone = sum(
+            each["records"] for each in veils if each["generation"] is None and each["gone"] and not each["plain_ids"]
+        )
         if why is None and clear > gone:
             why = f"{clear - gone} records were stored in the clear, before there was a vault: they go with their days"
         if why is not None:
@@ -143,7 +153,7 @@ async def _erase(connection: Connection, prefix: str, vault: Vault, customer: st
     if not ending:
         return Erasure(customer, 0, 0, waiting)
     names, generations = [name for name, _ in ending], [generation for _, generation in ending]
-    touched = await connection.fetch(queries["touched"], sorted({name.decode() for name in names}))
+    touched = await connection.fetch(queries["touched"], *_named(sorted({name.decode() for name in names})))
     async with connection.transaction():
         ended = [tuple(row) for row in await connection.fetch(queries["end_keys"], customer, names, generations)]
         records = sum(ending[one] for one in ended)
@@ -158,6 +168,11 @@ async def _erase(connection: Connection, prefix: str, vault: Vault, customer: st
         columns = ("day", "stream", "first_offset", "last_offset")
         await connection.execute(queries["add_erased_days"], *([row[name] for row in touched] for name in columns))
     return Erasure(customer, len({name for name, _ in ended}), records, waiting)
+
+
+def _named(names: Sequence[str]) -> tuple[list[str], list[bytes], list[str]]:
+    """As the queries want them: as text, as bytes, and those that are positions."""
+    return list(names), [name.encode() for name in names], [name for name in names if _POSITION.fullmatch(name)]
 
 
 async def _keyless(

@@ -128,35 +128,41 @@ SELECT subject FROM all_records WHERE customer_id = $1 AND subject IS NOT NULL
 UNION SELECT convert_from(name, 'UTF8') FROM gone_names WHERE customer_id = $1 ORDER BY subject;
 
 -- name: veils_of
--- How many records of a conversation, or at a position, stand under which generation of its key (NULL: in the clear), and
--- whether in the cold store alone; nothing that was erased.
-SELECT generation, generation IS NULL AND validity = 'valid' AND type LIKE 'sla.%' AS plain_ids, false AS gone, count(*) AS records FROM all_records AS r
-WHERE (subject = $1 OR key = convert_to($1, 'UTF8')) AND (type IS NULL OR type NOT LIKE 'archive.%') AND NOT EXISTS (SELECT FROM erased AS e WHERE (e.name, e.generation) = (convert_to($1, 'UTF8'), r.generation))
-GROUP BY 1, 2
-UNION ALL
-SELECT r.generation, false, false, 1 FROM position_of($1) AS p JOIN all_records AS r ON r.stream = p.stream AND r."offset" = p.at AND r.key IS NULL
-WHERE NOT EXISTS (SELECT FROM erased AS e WHERE (e.name, e.generation) = (convert_to($1, 'UTF8'), r.generation))
-UNION ALL
-SELECT generation, plain_ids, true, sum(records)::bigint FROM gone_names AS g
-WHERE name = convert_to($1, 'UTF8') AND NOT EXISTS (
-    SELECT FROM erased AS e WHERE e.name = g.name AND CASE WHEN g.generation IS NULL THEN e.at >= g.at ELSE e.generation = g.generation END)
-GROUP BY 1, 2;
+-- How many records of each of these conversations ($2: the same as bytes; $3: those that are positions) stand under which
+-- generation of its key (NULL: in the clear), and whether in the cold store alone; nothing that was erased.
+SELECT name, generation, plain_ids, gone, records FROM (
+    SELECT subject AS name, generation, generation IS NULL AND validity = 'valid' AND type LIKE 'sla.%' AS plain_ids, false AS gone, count(*) AS records,
+           NULL::timestamptz AS at FROM all_records WHERE subject = ANY($1::text[]) AND (type IS NULL OR type NOT LIKE 'archive.%') GROUP BY 1, 2, 3
+    UNION ALL
+    SELECT convert_from(key, 'UTF8'), generation, false, false, count(*), NULL FROM all_records
+    WHERE subject IS NULL AND key = ANY($2::bytea[]) AND (type IS NULL OR type NOT LIKE 'archive.%') GROUP BY 1, 2
+    UNION ALL
+    SELECT n.name, r.generation, false, false, 1, NULL FROM unnest($3::text[]) AS n (name) CROSS JOIN LATERAL position_of(n.name) AS p CROSS JOIN LATERAL (
+        SELECT generation FROM all_records AS x WHERE x.stream = p.stream AND x."offset" = p.at AND x.key IS NULL LIMIT 1) AS r
+    UNION ALL
+    SELECT convert_from(name, 'UTF8'), generation, plain_ids, true, sum(records)::bigint, max(at) FROM gone_names WHERE name = ANY($2::bytea[]) GROUP BY 1, 2, 3
+) AS v WHERE NOT EXISTS (
+    SELECT FROM erased AS e WHERE e.name = convert_to(v.name, 'UTF8')
+    AND CASE WHEN v.gone AND v.generation IS NULL THEN e.at >= v.at ELSE e.generation = v.generation END);
 
 -- name: at_position
 SELECT r.key IS NULL AS keyless, r.generation FROM position_of($1) AS p JOIN all_records AS r ON r.stream = p.stream AND r."offset" = p.at
 UNION ALL SELECT true, generation FROM gone_names WHERE name = convert_to($1, 'UTF8');
 
 -- name: touched
--- Days and streams that hold records of these names, and between which offsets.
+-- Days and streams that hold records of these names ($2, $3: as above), and between which offsets.
 SELECT (broker_time AT TIME ZONE 'UTC')::date AS day, stream, min("offset") AS first_offset, max("offset") AS last_offset FROM all_records
-WHERE subject = ANY($1) OR key = ANY(SELECT convert_to(name, 'UTF8') FROM unnest($1::text[]) AS name) GROUP BY 1, 2
+WHERE subject = ANY($1::text[]) GROUP BY 1, 2
 UNION ALL
-SELECT (r.broker_time AT TIME ZONE 'UTC')::date, r.stream, r."offset", r."offset" FROM unnest($1::text[]) AS name, position_of(name) AS p
-JOIN all_records AS r ON r.stream = p.stream AND r."offset" = p.at AND r.key IS NULL
+SELECT (broker_time AT TIME ZONE 'UTC')::date, stream, min("offset"), max("offset") FROM all_records
+WHERE subject IS NULL AND key = ANY($2::bytea[]) GROUP BY 1, 2
+UNION ALL
+SELECT (r.broker_time AT TIME ZONE 'UTC')::date, p.stream, p.at, p.at FROM unnest($3::text[]) AS n (name) CROSS JOIN LATERAL position_of(n.name) AS p
+CROSS JOIN LATERAL (SELECT broker_time FROM all_records AS x WHERE x.stream = p.stream AND x."offset" = p.at AND x.key IS NULL LIMIT 1) AS r
 UNION ALL
 -- Of a day that went, any of its segments may hold some.
 SELECT d.day, d.stream, d.first_offset, d.last_offset FROM dropped AS d
-WHERE d.day IN (SELECT day FROM gone_names WHERE name = ANY(SELECT convert_to(name, 'UTF8') FROM unnest($1::text[]) AS name));
+WHERE d.day IN (SELECT day FROM gone_names WHERE name = ANY($2::bytea[]));
 
 -- name: ended_since
 -- Keys of these names that have ended.
@@ -176,7 +182,7 @@ WHERE r.key IS NULL AND r.generation IS NOT NULL AND r.broker_time < now() - int
 SELECT detail::text AS detail FROM looks WHERE action = 'export' ORDER BY id;
 
 -- name: not_erasable
-SELECT not_erasable($1);
+SELECT name, why FROM not_erasable_of($1) WHERE why IS NOT NULL;
 
 -- name: end_keys
 SELECT name, generation FROM end_keys($1, $2::bytea[], $3::smallint[]);
