@@ -178,10 +178,10 @@ async def test_kill_9_of_service_broker_and_database_leaves_one_copy_of_every_ac
 
 @pytest.fixture
 def small_disk():
-    """A file system of 400 MB."""
+    """A file system of a gigabyte."""
     with tempfile.TemporaryDirectory(prefix="deskline-disk-") as folder:
         done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=400m,mode=711", "tmpfs", folder],
+            ["mount", "-t", "tmpfs", "-o", "size=1g,mode=711", "tmpfs", folder],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
@@ -197,7 +197,7 @@ async def test_a_full_disk_holds_up_the_archive_which_skips_nothing(
 ):
     with durable_postgres(small_disk) as server:
         found = await on(kafka, topic_prefix, server.dsn)
-        writer, over = Writer(found, "退款 " * 2000), asyncio.Event()
+        writer, over = Writer(found, "退款 " * 400), asyncio.Event()
         async with Process(found, tmp_path / "archive") as archive:
             writing = asyncio.create_task(writer.write(over))
 
