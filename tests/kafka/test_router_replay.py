@@ -1,6 +1,7 @@
 """What the router decided, decided again from its log and the archive: a real run of two instances, byte for byte."""
 
 import asyncio
+import json
 import re
 from contextlib import AsyncExitStack
 
@@ -55,6 +56,25 @@ async def desk(topics, tmp_path):
     return made
 
 
+async def _what_if(desk, folder):
+    """The same run under a policy by which only Anna and Carl are asked first."""
+    policy, file = folder / "new.yaml", folder / "whatif.json"
+    policy.write_text("rules: [{rule_id: r, steps: [{grades: [senior], wait_s: 20}, {keep_skills: false}]}]\n")
+    text = await desk.command("whatif", "--policy", str(policy), "--from", "10m", "--json", str(file))
+    assert "Would have gone elsewhere" in text
+    data = json.loads(file.read_text())
+    recorded, simulated, new = (data["columns"][name] for name in ("recorded", "simulated", "new"))
+    assert recorded["tiers"]["all"]["requests"] == 2 * COUNT
+    assert recorded["tiers"]["all"]["served"] == simulated["tiers"]["all"]["served"] == 2 * COUNT
+    assert new["agents"]["anna"] > 1.3 * recorded["agents"]["anna"]
+    assert data["moved_by_policy"] > 0
+    assert all(one["recorded"] != one["new"] for one in data["elsewhere"])
+    text = await desk.command("staffing", "--from-archive", "10m", "--target", "60", "--json", str(file))
+    assert "Agents needed by the half hour" in text
+    staffing = json.loads(file.read_text())
+    assert sum(slot["calls"] for slot in staffing["slots"]) >= 2 * COUNT
+
+
 async def test_recorded_inputs_give_the_recorded_decisions_and_each_night_goes_on_where_the_last_one_ended(
     desk, eventually, migrated_database, tmp_path
 ):
@@ -70,6 +90,7 @@ async def test_recorded_inputs_give_the_recorded_decisions_and_each_night_goes_o
     assert outputs == same > 3 * COUNT
     whole = await desk.command("verify-decisions", "--to", "0s")
     assert f"{units + more} units" in whole
+    await _what_if(desk, tmp_path)
 
     connection = await asyncpg.connect(migrated_database)
     # Another order of agents in the log than the one decided: it must be found, and the state not move on.

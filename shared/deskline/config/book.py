@@ -302,6 +302,10 @@ class ConfigBook:
         index = bisect_right(surges, (at, _NEVER_EARLIER, True))
         return index > 0 and surges[index - 1][2]
 
+    def has(self, shop_id: str, kind: DocumentKind) -> bool:
+        """Whether the shop has, or will have, a document of its own."""
+        return (shop_id, kind) in self._timelines
+
     def shops(self) -> frozenset[str]:
         """The shops that have a document of their own, ``_default`` among them."""
         return frozenset(shop_id for shop_id, _ in self._timelines)

@@ -5,7 +5,7 @@ and ``wakes_at`` is the service's own.
 """
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, Protocol
 
@@ -41,17 +41,23 @@ class MovingCatalog(Catalog, Protocol):
 
 
 class PolicyDesk:
-    """``shop_id``: of arrivals that state none. ``seen``: is given what was told, unit by unit."""
+    """``shop_id``: of arrivals that state none. ``seen``: is given what was told, unit by unit. ``customers``: what is
+    recorded of some.
+    """
 
     def __init__(
-        self, catalog: MovingCatalog, shop_id: str, seen: Callable[[Sequence[Emission]], None] | None = None
+        self,
+        catalog: MovingCatalog,
+        shop_id: str,
+        seen: Callable[[Sequence[Emission]], None] | None = None,
+        customers: Iterable[Recorded] = (),
     ) -> None:
         self._catalog = catalog
         self._shop = shop_id
         self._seen = seen
         self.world = World(catalog)
         self._states: dict[str, Conversation] = {}
-        self._customers: dict[tuple[str, str], Recorded] = {}
+        self._customers = {(one.shop_id, one.customer_id): one for one in customers}
         self._shops: dict[str, str] = {}
         self._timers: list[tuple[int, str]] = []
         self._offset = 0

@@ -1,7 +1,7 @@
 """Reading the decision log, the archive and, for a beginning in the middle, the router's tables. Nothing is written."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -38,6 +38,10 @@ WHERE topic = $1 AND partition = $2 AND "offset" >= $3 ORDER BY "offset" LIMIT $
 """
 _TOLD: Final = """
 SELECT "offset", value FROM records WHERE topic = ANY($1::text[]) AND broker_time >= $2 AND broker_time < $3
+"""
+_PERIOD: Final = """
+SELECT topic, partition, "offset", broker_time, key, value FROM records
+WHERE topic = ANY($1::text[]) AND broker_time >= $2 AND broker_time < $3 ORDER BY broker_time, topic, partition, "offset"
 """
 _SOON: Final = 10 * SECOND
 """By then an output has usually been published."""
@@ -232,18 +236,69 @@ def _id(value: bytes | None) -> str:
 async def _book(archive: Connection, settings: ServiceSettings) -> ConfigBook:
     """The shops' configuration, as it stands on ``shops.v1``; what the router does not read of it is left out."""
     book = ConfigBook(settings.config_lead_s)
+    for event in await _configuration(archive, settings):
+        book.admit(event)
+    return book
+
+
+async def _configuration(archive: Connection, settings: ServiceSettings) -> list[Event]:
+    found = []
     rows = await archive.fetch(
         'SELECT partition, "offset", broker_time, key, value FROM records WHERE topic = $1 ORDER BY broker_time, "offset"',
         settings.topic_prefix + SHOPS,
     )
     for row in rows:
-        record = Record(
-            SHOPS, row["partition"], row["offset"], from_datetime(row["broker_time"]), row["key"], row["value"], ()
-        )
-        event = decode(record)
-        if isinstance(event, Event) and book.names(event) is None:
-            book.admit(event)
-    return book
+        at = from_datetime(row["broker_time"])
+        event = decode(Record(SHOPS, row["partition"], row["offset"], at, row["key"], row["value"], ()))
+        # Rules are named by a hash only, and the router does not read them.
+        if isinstance(event, Event) and not (event.type == "config.applied.v1" and event.data.document == "rules"):
+            found.append(event)
+    return found
+
+
+async def read_configuration(settings: ServiceSettings) -> list[Event]:
+    """What the archive has of ``shops.v1``, rules aside."""
+    archive = await _archive(settings)
+    try:
+        return await _configuration(archive, settings)
+    finally:
+        await archive.close()
+
+
+async def read_events(settings: ServiceSettings, topics: Sequence[str], begin: int, end: int) -> list[Event]:
+    """Valid events of these topics with ``begin`` ≤ broker time < ``end`` (µs)."""
+    archive = await _archive(settings)
+    prefix = settings.topic_prefix
+    found: list[Event] = []
+    try:
+        async with archive.transaction(readonly=True):
+            await archive.execute("SET LOCAL statement_timeout = 0")
+            names = [prefix + topic for topic in topics]
+            async for row in archive.cursor(_PERIOD, names, to_datetime(begin), to_datetime(end), prefetch=_PAGE):
+                record = Record(
+                    row["topic"][len(prefix) :],
+                    row["partition"],
+                    row["offset"],
+                    from_datetime(row["broker_time"]),
+                    row["key"],
+                    row["value"],
+                    (),
+                )
+                event = decode(record)
+                if isinstance(event, Event):
+                    found.append(event)
+    except asyncpg.UndefinedTableError:
+        raise FatalError("this database has no archive; name the one that the archive service writes to") from None
+    finally:
+        await archive.close()
+    return found
+
+
+async def _archive(settings: ServiceSettings) -> Connection:
+    try:
+        return await connect(settings, "archive")
+    except TRANSIENT as error:
+        raise TransientError(f"the archive cannot be read: {error}") from error
 
 
 async def taken(router: Connection) -> State:
