@@ -11,6 +11,9 @@ from tests.fixtures.deployment import Deployment, caught_up, said
 from tests.kafka.test_router_service import AGENTS, LIMITS, ROUTES, Agents, asked
 
 from deskline.clock import now_us
+from deskline.postgres import connect
+from deskline_router.model import Action
+from deskline_router.store import Store
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -39,12 +42,22 @@ async def _worked(desk, eventually, first, last):
         running = [await stack.enter_async_context(desk.running("router"))]
         work = asyncio.gather(_arrive(desk, first, last), agents.work(last))
         await eventually(lambda: len(agents.done) > first + 20, "it goes on", 60)
+        await _order(desk, Action(f"surge-{first}", "surge_on", "boss", now_us(), shop_id="shop-1"))
+        await _order(desk, Action(f"pause-{first}", "pause", "boss", now_us(), shop_id="shop-1", agent_id="dora"))
+        await _order(desk, Action(f"resume-{first}", "resume", "boss", now_us(), shop_id="shop-1", agent_id="dora"))
         running.append(await stack.enter_async_context(desk.running("router", instance="2")))
         async with asyncio.timeout(150):
             await work
         await eventually(caught_up(*running), "settled", 60)
     async with desk.running("archive") as archive:
         await eventually(caught_up(archive), "archived", 60)
+
+
+async def _order(desk, action):
+    """As a desktop's request does."""
+    connection = await connect(desk.settings, "router")
+    await Store().submit(connection, action)
+    await connection.close()
 
 
 @pytest.fixture
@@ -83,6 +96,9 @@ async def test_recorded_inputs_give_the_recorded_decisions_and_each_night_goes_o
     first = await desk.command("verify-decisions", "--to", "0s", "--state", state)
     units, outputs, same = map(int, re.search(r"(\d+) units decided again: (\d+) outputs, (\d+)", first).groups())
     assert units > 100
+    connection = await connect(desk.settings, "router")
+    assert await connection.fetchval("SELECT count(*) FROM decisions WHERE actions <> '[]'") > 0
+    await connection.close()
     assert outputs == same > 3 * COUNT
     await _worked(desk, eventually, COUNT, 2 * COUNT)
     second = await desk.command("verify-decisions", "--to", "0s", "--state", state)

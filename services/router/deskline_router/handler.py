@@ -278,7 +278,7 @@ class Router:
         core = shared.core._replace(version=shared.core.version + 1, agent_offsets=shared.statuses.offsets)
         log = LogRow(
             now=work.now,
-            inputs=[*shared.statuses.ranges, *_ranges(work, self.topics)],
+            inputs=[*shared.statuses.ranges, *_ranges(work, self.topics, unit.actions)],
             timers=list(work.due.items()),
             watermarks=work.watermarks,
             agents_watermark=unit.agents_watermark,
@@ -451,7 +451,7 @@ def _silent_clock(event: Event) -> bool:
     return event.topic == SLA and not event.data.actions
 
 
-def _ranges(work: Work, topics: Sequence[str]) -> list[tuple[str, int, int, int]]:
+def _ranges(work: Work, topics: Sequence[str], actions: Sequence[Action]) -> list[tuple[str, int, int, int]]:
     """The records of the unit as (topic, partition, from, to), in the order in which they counted; then, of the other topics
     of its lanes, how far they have been read, as empty ranges: what stands below decided nothing, and counts before this unit.
     """
@@ -462,7 +462,8 @@ def _ranges(work: Work, topics: Sequence[str]) -> list[tuple[str, int, int, int]
         else:
             found.append((record.topic, record.partition, record.offset, record.offset + 1))
     there = {entry[:2] for entry in found}
-    for lane in dict.fromkeys([*(record.partition for record in work.records), *work.due.values()]):
+    ordered = [action.lane for action in actions if action.lane is not None]
+    for lane in dict.fromkeys([*(record.partition for record in work.records), *work.due.values(), *ordered]):
         for topic in topics:
             at = work.positions.get((topic, lane))
             if at is not None and (topic, lane) not in there:

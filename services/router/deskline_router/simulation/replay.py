@@ -16,10 +16,10 @@ import msgspec
 from deskline.config.book import ConfigBook
 from deskline.records import AGENTS, CONVERSATIONS, REPLIES, SLA, Event, Output
 from deskline_router.catalog import BookCatalog
-from deskline_router.model import Agent, Conversation, Customer, Request, ShopState, Status
+from deskline_router.model import Action, Agent, Conversation, Customer, Request, ShopState, Status
 from deskline_router.policy import StatusChange, Unit, World, decide
 from deskline_router.policy.conversation import HANDLERS
-from deskline_router.telling import id_of, output, read, surge_id, surge_output
+from deskline_router.telling import id_of, output, pause_id, pause_output, read, surge_id, surge_output
 
 TOPICS: Final = (CONVERSATIONS, REPLIES, SLA)
 """In the order in which they count within a lane."""
@@ -38,6 +38,15 @@ class Row(NamedTuple):
     agents_watermark: int
     agents_fresh: bool
     outputs: Sequence[str]
+    actions: Sequence[Action] = ()
+    """What people ordered."""
+
+    def lanes(self) -> list[int]:
+        """Of its records, its timers, and the conversations that people ordered something about."""
+        found = [partition for topic, partition, _, _ in self.inputs if topic != AGENTS]
+        found += [lane for _, lane in self.timers]
+        found += [action.lane for action in self.actions if action.lane is not None and action.subject is not None]
+        return list(dict.fromkeys(found))
 
 
 class Saying(NamedTuple):
@@ -123,7 +132,8 @@ class Replay:
             elif counts(event):
                 own.append((event.partition, read(event)))
         world = self.world
-        self._load([*(item.event.subject for _, item in own), *(subject for subject, _ in row.timers)])
+        ordered = [action.subject for action in row.actions if action.lane is not None and action.subject is not None]
+        self._load([*(item.event.subject for _, item in own), *(subject for subject, _ in row.timers), *ordered])
         world.customers = self._customers
         decide(
             world,
@@ -135,6 +145,7 @@ class Replay:
                 watermarks=row.watermarks,
                 agents_watermark=row.agents_watermark,
                 agents_fresh=row.agents_fresh,
+                actions=row.actions,
                 lane=min(row.watermarks, default=0),
             ),
         )
@@ -142,8 +153,11 @@ class Replay:
             known = self._customers.setdefault(key, Customer(*key))
             known.last_agent, known.last_agent_at = agent_id, at
         self.seq, self.now = row.seq, row.now
-        return [*(_said(output(one, id_of(one)), id_of(one)) for one in world.emissions),
-                *(_said(surge_output(word, surge_id(word)), surge_id(word)) for word in world.surges)]  # fmt: skip
+        return [
+            *(_said(output(one, id_of(one)), id_of(one)) for one in world.emissions),
+            *(_said(surge_output(word, surge_id(word)), surge_id(word)) for word in world.surges),
+            *(_said(pause_output(pause, pause_id(pause)), pause_id(pause)) for pause in world.pauses),
+        ]
 
     def _load(self, subjects: Iterable[str]) -> None:
         self.world.conversations = {

@@ -14,7 +14,7 @@ from deskline.events.wire import decode
 from deskline.postgres import TRANSIENT, Connection, connect
 from deskline.records import AGENTS, ROUTING, SHOPS, Event, Record
 from deskline.settings import ServiceSettings
-from deskline_router.model import NEVER, Agent, Conversation, Customer, Fact, Request, ShopState
+from deskline_router.model import NEVER, Action, Agent, Conversation, Customer, Fact, Request, ShopState
 from deskline_router.simulation.replay import (
     TOPICS,
     Difference,
@@ -29,7 +29,7 @@ from deskline_router.simulation.replay import (
 
 _PAGE: Final = 2_000
 _ROWS: Final = """
-SELECT seq, now, inputs, timers, watermarks, agents_watermark, agents_fresh, outputs FROM decisions
+SELECT seq, now, inputs, timers, watermarks, agents_watermark, agents_fresh, outputs, actions FROM decisions
 WHERE seq > $1 AND now < $2 ORDER BY seq LIMIT 500
 """
 _RECORDS: Final = """
@@ -189,10 +189,8 @@ async def _verify(
 
 async def _decided(replay: Replay, stream: Callable[[Place], _Stream], row: Row) -> list[Saying]:
     froms = {(topic, partition): first for topic, partition, first, _ in reversed(row.inputs)}
-    lanes = dict.fromkeys([partition for topic, partition, _, _ in row.inputs if topic != AGENTS])
-    lanes.update(dict.fromkeys(lane for _, lane in row.timers))
     before: list[Event] = []
-    for lane in lanes:
+    for lane in row.lanes():
         for topic in TOPICS:
             place, offset = (topic, lane), froms.get((topic, lane))
             upto = None if offset is not None else row.watermarks.get(lane)
@@ -216,6 +214,7 @@ def _row(row: asyncpg.Record) -> Row:
         row["agents_watermark"],
         row["agents_fresh"],
         row["outputs"],
+        [Action(**one | {"skills": tuple(one["skills"])}) for one in json.loads(row["actions"])],
     )
 
 
