@@ -303,6 +303,47 @@ async def test_a_missing_key_that_no_erasure_names_is_found(persons, vault):
     assert found == [(1, 1, "unreadable: the vault lacks its key, and no erasure names it")]
 
 
+async def test_after_a_rotation_new_records_are_under_new_secrets_and_everything_goes_on(
+    persons, schema, vault, tmp_path
+):
+    kept = Store("", vault)
+
+    async def more(offset, at, text):
+        records = [message(offset, at, subject="c-1", customer="u-1", text=text)]
+        async with persons.transaction():
+            await kept.append(persons, records, describe(records, [decode(record) for record in records]).descriptions)
+
+    await more(3, ago(OLD), "vorher")
+    before = vault.read_bytes()
+    done = await run(schema, tmp_path, "rotate-vault", "--who", "ops", "--why", "laptop lost")
+    assert (done.exit_code, "(rotation 1)" in done.output) == (0, True), done.output
+    # The service that runs takes the new secrets with its next unit.
+    await more(4, ago(OLD), "nachher")
+    await seal(persons, vault, now_us() + 2 * 3_600_000_000)
+    rows = await persons.fetch(
+        'SELECT "offset", generation FROM raw_records WHERE subject = \'c-1\' AND "offset" > 2 ORDER BY 1'
+    )
+    assert [tuple(row) for row in rows] == [(3, 0), (4, 1024)]
+    shown = await contents(persons)
+    assert b"vorher" in shown["conversations.v1", 3][1]
+    assert b"nachher" in shown["conversations.v1", 4][1]
+    assert [report.findings for report in await reports(persons, vault) if report.findings] == []
+    # Whoever has the old copy reads nothing of it.
+    vault.with_name("old").write_bytes(before)
+    assert Vault.load(vault.with_name("old")).key(b"c-1", 1024) is None
+    # Both are erased, and whoever comes back is under a third key.
+    (done,) = await legal.erase_due(persons, "", vault, ["u-1"])
+    assert (done.conversations, done.records) == (1, 5)
+    shown = await contents(persons)
+    assert [shown["conversations.v1", at][1] for at in (0, 3, 4)] == [None] * 3
+    await more(5, ago(0), "wieder da")
+    assert b"wieder da" in (await contents(persons))["conversations.v1", 5][1]
+    assert (await run(schema, tmp_path, "rotate-vault", "--who", "ops", "--why", "again")).exit_code == 0
+    await more(6, ago(0), "noch da")
+    assert b"noch da" in (await contents(persons))["conversations.v1", 6][1]
+    assert [report.findings for report in await reports(persons, vault) if report.findings] == []
+
+
 # --- days -------------------------------------------------------------------------------------------------------------
 
 

@@ -32,8 +32,11 @@ async def close_days(connection: Connection, file: Path | None) -> list[tuple[da
         vault = None if file is None else Vault.load(file)
         if vault is not None and generation and file is not None:
             # Before the new one is there: whoever finds the old index in a backup has no key to it.
-            await puncture(connection, file, [(key_name(day.isoformat()), old) for old in range(generation)])
+            known = await connection.fetch(queries["closed_generations"], day)
+            await puncture(connection, file, [(key_name(day.isoformat()), old["generation"]) for old in known])
             vault = Vault.load(file)
+        if vault is not None:
+            generation = max(generation, vault.first_generation)
         async with connection.transaction():
             await connection.execute(queries["begin_words"], day, generation)
             count = await _fill(connection, day, generation, vault)

@@ -210,6 +210,18 @@ async def puncture(connection: Connection, file: Path, more: Sequence[tuple[byte
     await load_keyring(connection, vault)
 
 
+async def rotate(connection: Connection, prefix: str, file: Path, *, who: str, why: str) -> int:
+    """Give the vault a further tree of keys for what comes from now on; how many it has."""
+    with _alone(file):
+        vault = Vault.load(file).rotated()
+        # The database first: nobody stores under a key that its views do not have.
+        await load_keyring(connection, vault)
+        vault.save(file)
+    async with connection.transaction():
+        await log_action(connection, prefix, "archive.vault", "vault", {"trees": vault.trees, "who": who, "why": why})
+    return vault.trees
+
+
 @contextmanager
 def _alone(file: Path) -> Iterator[None]:
     with file.with_suffix(".lock").open("a") as lock:

@@ -31,6 +31,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(holds, name="hold")
     for command in (erase, keys):
         app.command()(command)
+    app.command("rotate-vault")(rotate_vault)
 
 
 def working(settings: ServiceSettings, work: Callable[[Connection], Awaitable[R]]) -> R:
@@ -200,6 +201,29 @@ def keys(*, state_dir: StateDir = None, postgres_dsn: PostgresDsn = None) -> Non
         settings_of(state_dir, postgres_dsn=postgres_dsn), lambda connection: load_keyring(connection, Vault.load(file))
     )
     typer.echo("the keys are loaded")
+
+
+def rotate_vault(
+    *,
+    who: Who,
+    why: Why,
+    state_dir: StateDir = None,
+    topic_prefix: TopicPrefix = None,
+    postgres_dsn: PostgresDsn = None,
+) -> None:
+    """Veil what comes from now on under new secrets: when somebody may have seen the vault, or once a year.
+
+    What is stored stays under the old secrets, which stay in the vault: whoever has seen them and gets at the database can
+    read it still, until it goes. The running archive takes the new ones by itself. Copy the vault anew.
+
+    For example:
+
+      deskline archive rotate-vault --who "Li Lei" --why "laptop lost" --state-dir .deskline
+    """
+    settings = settings_of(state_dir, topic_prefix=topic_prefix, postgres_dsn=postgres_dsn)
+    file, prefix = _vault(state_dir), settings.topic_prefix
+    trees = working(settings, lambda connection: legal.rotate(connection, prefix, file, who=who, why=why))
+    typer.echo(f"new records are veiled under new secrets (rotation {trees - 1}); copy {file} anew")
 
 
 def _vault(state_dir: Path | None) -> Path:

@@ -229,6 +229,9 @@ WHERE broker_time >= $1 AND broker_time < $2 AND validity = 'valid' AND type IN 
 -- name: closed
 SELECT DISTINCT ON (day) day, generation FROM closed_days WHERE day BETWEEN $1 AND $2 ORDER BY day DESC, generation DESC;
 
+-- name: closed_generations
+SELECT generation FROM closed_days WHERE day = $1;
+
 -- name: span
 SELECT (min(broker_time) AT TIME ZONE 'UTC')::date AS first FROM all_records;
 

@@ -61,6 +61,7 @@ class Store:
         self._file = vault
         self._vault: Vault | None = None
         self._erased_upto = -1
+        self._stamp = 0
         self._generations: dict[bytes, int] = {}
         self._streams: dict[tuple[str, int], int] = {}
         self._days: set[int] | None = None
@@ -138,11 +139,13 @@ class Store:
             raise UsageError(f"the archive is busy writing; try {day} again") from error
 
     async def _keys(self, connection: Connection, file: Path) -> None:
-        """The vault as it is now. An erasure takes its lock before it ends a key, so what this transaction reads of
+        """The vault as it is now, after a rotation too. An erasure takes its lock before it ends a key, so what this transaction reads of
         ``erased`` holds until its commit: no record is veiled under a key that is about to end.
         """
         loaded, upto = await connection.fetchrow(self._queries["key_state"])  # type: ignore[misc]
-        if self._vault is None or upto != self._erased_upto:
+        stamp = _stamp(file)
+        if self._vault is None or upto != self._erased_upto or stamp != self._stamp:
+            self._stamp = stamp
             self._vault = Vault.load(file)
             self._generations = {
                 row["name"]: row["generation"] for row in await connection.fetch(self._queries["generations"])
@@ -192,6 +195,14 @@ class Store:
                     agent,
                 ),
             )
+
+
+def _stamp(file: Path) -> int:
+    """When the vault was written; 0 where it is away, which reading it then tells."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 async def _sent(parts: Iterator[bytes]) -> AsyncIterator[bytes]:

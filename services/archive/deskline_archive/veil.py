@@ -7,6 +7,9 @@ of ``SHA-256(secret ‖ digit)``. To erase a name the vault is *punctured*: the 
 siblings beside the path kept. Everything else can still be derived, this leaf by nobody. So nothing has to be written for a
 new conversation, and the vault is one small file: at most 240 secrets for each erased name.
 
+**Rotation.** A vault that may have been seen gets a further tree, whose nodes begin with a letter; generations from 1024 on are of the
+first such tree, from 2048 on of the second. New records take keys of the newest; what was veiled before stays under the old ones.
+
 **Cipher.** XOR with ``SHA-512(key ‖ stream ‖ offset ‖ block)``: PostgreSQL can do that without extensions, so that the view
 ``archive.records`` shows the bytes. Each record has its own stream of pads; what was changed the seals find.
 
@@ -32,6 +35,9 @@ DEPTH: Final = 16
 """Digits of a path: 64 bits. Two of ten million names share a leaf with a chance of 3e-6."""
 _DIGITS: Final = "0123456789abcdef"
 _DIGIT: Final = {ord(digit): digit.encode() for digit in _DIGITS}
+_TREE: Final = 1024
+"""Generations of a tree. The database keeps them in 16 bits."""
+_MOST_ROTATIONS: Final = 20
 _SALT: Final = 16
 _HEADERS: Final = 0x4000_0000
 """The first block of the headers' pads; the value's begin at 0, and 5 MiB are 81 920 blocks."""
@@ -64,12 +70,15 @@ class Veiled(NamedTuple):
 
 class Vault:
     """Secrets by path prefix: one that was never punctured holds the root alone (prefix ``""``). ``erased``: the paths whose
-    keys have ended, so that a missing key is told from a wrong vault, by a restored database too.
+    keys have ended, so that a missing key is told from a wrong vault, by a restored database too. ``trees``: one, and one more
+    for each rotation.
     """
 
-    def __init__(self, nodes: dict[str, bytes], erased: frozenset[str] = frozenset()) -> None:
+    def __init__(self, nodes: dict[str, bytes], erased: frozenset[str] = frozenset(), trees: int = 1) -> None:
         self.nodes = nodes
         self.erased = erased
+        self.trees = trees
+        self.first_generation = (trees - 1) * _TREE
         self._key = lru_cache(maxsize=_KNOWN)(self._derived)
 
     @classmethod
@@ -81,7 +90,7 @@ class Vault:
         try:
             found = json.loads(path.read_text(encoding="ascii"))
             nodes = {prefix: bytes.fromhex(secret) for prefix, secret in found["nodes"].items()}
-            return cls(nodes, frozenset(found["erased"]))
+            return cls(nodes, frozenset(found["erased"]), int(found.get("trees", 1)))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(
                 f"{path} is no vault of the archive ({type(error).__name__}). Without it the archived texts cannot be read: "
@@ -94,7 +103,7 @@ class Vault:
         handle = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w", encoding="ascii") as file:
             nodes = {prefix: secret.hex() for prefix, secret in self.nodes.items()}
-            json.dump({"nodes": nodes, "erased": sorted(self.erased)}, file)
+            json.dump({"nodes": nodes, "erased": sorted(self.erased), "trees": self.trees}, file)
             file.flush()
             os.fsync(file.fileno())
         half.replace(path)
@@ -108,6 +117,7 @@ class Vault:
 
     def generation(self, name: bytes, least: int = 0) -> int:
         """The one under which a new record of this name is veiled."""
+        least = max(least, self.first_generation)
         if self.erased:
             while path_of(name, least) in self.erased:
                 least += 1
@@ -115,11 +125,11 @@ class Vault:
 
     def _derived(self, name: bytes, generation: int) -> bytes | None:
         path = path_of(name, generation)
-        secret = self.nodes.get("")
-        at = 0
+        at = len(path) - DEPTH
+        secret = self.nodes.get(path[:at])
         while secret is None:
             at += 1
-            if at > DEPTH:
+            if at > len(path):
                 return None
             secret = self.nodes.get(path[:at])
         for digit in path[at:].encode():
@@ -131,17 +141,28 @@ class Vault:
         nodes, erased = dict(self.nodes), set(self.erased)
         for name, generation in names:
             path = path_of(name, generation)
-            held = next((path[:at] for at in range(DEPTH + 1) if path[:at] in nodes), None)
+            held = next((path[:at] for at in range(len(path) - DEPTH, len(path) + 1) if path[:at] in nodes), None)
             erased.add(path)
             if held is None:
                 continue
             secret = nodes.pop(held)
-            for at in range(len(held), DEPTH):
+            for at in range(len(held), len(path)):
                 for digit in _DIGITS:
                     if digit != path[at]:
                         nodes[path[:at] + digit] = hashlib.sha256(secret + digit.encode()).digest()
                 secret = hashlib.sha256(secret + path[at].encode()).digest()
-        return Vault(nodes, frozenset(erased))
+        return Vault(nodes, frozenset(erased), self.trees)
+
+    def rotated(self) -> "Vault":
+        """The vault with a further tree, from which new records take their keys."""
+        if self.trees > _MOST_ROTATIONS:
+            raise UsageError(f"a vault is rotated at most {_MOST_ROTATIONS} times; start a new deployment")
+        return Vault({**self.nodes, _letter(self.trees): secrets.token_bytes(32)}, self.erased, self.trees + 1)
+
+
+def _letter(tree: int) -> str:
+    """What the paths of a tree begin with: nothing, g, h, …"""
+    return chr(102 + tree) if tree else ""
 
 
 def vault_of(settings: ArchiveSettings) -> Vault | None:
@@ -151,7 +172,8 @@ def vault_of(settings: ArchiveSettings) -> Vault | None:
 
 
 def path_of(name: bytes, generation: int) -> str:
-    return hashlib.sha256(generation.to_bytes(2, "big") + name).hexdigest()[:DEPTH]
+    digits = hashlib.sha256(generation.to_bytes(2, "big") + name).hexdigest()[:DEPTH]
+    return digits if generation < _TREE else _letter(generation // _TREE) + digits
 
 
 def name_of(key: bytes | None, topic: str, partition: int, offset: int) -> bytes:
