@@ -8,15 +8,19 @@ from hashlib import blake2b
 from typing import Final
 
 _ID_BYTES: Final = 16
+_SHORT: Final = 256
+_SIZES: Final = tuple(size.to_bytes(4, "big") for size in range(_SHORT))
+"""Length prefixes of nearly all parts, made once."""
 
 
 def name_id(kind: str, *parts: str | int) -> str:
     """The id of the thing of this ``kind`` that ``parts`` name, in order."""
-    named: list[bytes] = []
+    named = b""
     for part in (kind, *parts):
         encoded = str(part).encode()
-        named += (len(encoded).to_bytes(4, "big"), encoded)
-    return blake2b(b"".join(named), digest_size=_ID_BYTES).hexdigest()
+        size = len(encoded)
+        named += (_SIZES[size] if size < _SHORT else size.to_bytes(4, "big")) + encoded
+    return blake2b(named, digest_size=_ID_BYTES).hexdigest()
 
 
 def request_id(subject: str, opener_kind: str, opener: str) -> str:
