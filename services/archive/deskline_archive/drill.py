@@ -74,7 +74,9 @@ def backup(settings: ServiceSettings, folder: Path) -> Path:
         "-D",
         str(target),
         "-Ft",
-        "-z",
+        # What is veiled does not shrink: the cheapest compression, for the rest.
+        "-Z",
+        "1",
         "-X",
         "stream",
         "-c",

@@ -42,6 +42,7 @@ _SALT: Final = 16
 _HEADERS: Final = 0x4000_0000
 """The first block of the headers' pads; the value's begin at 0, and 5 MiB are 81 920 blocks."""
 _WHERE: Final = struct.Struct(">IQ").pack
+_OFFSET: Final = struct.Struct(">4sQ").pack
 _SHA256 = hashlib.sha256
 
 
@@ -212,4 +213,4 @@ _usual_blocks: Final = lru_cache(maxsize=1024)(_blocks)
 
 def salt_of(key: bytes, offset: int) -> bytes:
     """The salt of a veiled record's leaf: it goes with the key, and so does every way to guess at the body."""
-    return hashlib.sha256(key + b"salt" + offset.to_bytes(8, "big")).digest()[:_SALT]
+    return _SHA256(key + _OFFSET(b"salt", offset)).digest()[:_SALT]
