@@ -21,6 +21,7 @@ from deskline.access import give
 from deskline.clock import now_us
 from deskline.records import ROUTING, SHOPS
 from deskline_router.desk.web import document
+from deskline_router.simulation.replay_store import verify
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -174,6 +175,13 @@ async def test_people_look_and_order_at_any_instance_and_the_log_says_who(desk, 
             return any("By boss." in line["text"] and "given to bo" in line["text"] for line in found["story"])
 
         await eventually(story_told, "the archive has it", 60)
+
+        async def decided_again() -> bool:
+            checked = await verify(desk.settings, None, now_us())
+            assert checked.outputs > 10
+            return checked.different == 0
+
+        await eventually(decided_again, "the decision log has what was ordered", 30)
 
         outs = await desk.told(ROUTING)
         by = {(out.value["type"].split(".")[1], out.data.get("agent_id"), out.data.get("actor")) for out in outs}

@@ -97,6 +97,8 @@ class Router:
         self._offsets: list[int] | None = None
         self._asked = True
         """There may be actions that nobody has decided."""
+        self._acting: frozenset[str] = frozenset()
+        """Conversations about which there are, to be decided with the next timers of their lanes."""
         self._forget()
 
     def _forget(self) -> None:
@@ -123,8 +125,7 @@ class Router:
         ]
         keys = dict.fromkeys((lane, item.event.subject) for lane, item in events)
         keys.update(dict.fromkeys((lane, subject) for subject, lane in work.due.items()))
-        actions = await self._ordered(tx)
-        keys.update(dict.fromkeys((a.lane, a.subject) for a in actions if a.lane is not None and a.subject is not None))
+        actions = await self._ordered(tx, work.due)
         states = await self._states.load(tx.connection, keys)
         conversations = {key[1]: states.get(key) or Conversation() for key in keys}
         if self._catalog.move_to(work.now):
@@ -158,14 +159,25 @@ class Router:
         elif world.dirty_requests or world.dirty_agents or world.dirty_shops or world.dirty_customers:
             raise AssertionError("a unit without the lock decided about a request")
 
-    async def _ordered(self, tx: Tx) -> list[Action]:
-        """What people have ordered and this instance may decide: that of its lanes is its alone, the rest whoever is first."""
-        if not (self._asked and self._lanes):
+    async def _ordered(self, tx: Tx, due: Mapping[str, int]) -> list[Action]:
+        """What people have ordered and this unit decides. About no conversation: whoever is first. About one: only as a timer
+        of its lane, so that the engine has fenced the lane; others are made due.
+        """
+        if not (self._lanes and (self._asked or self._acting & due.keys())):
             return []
-        self._asked = False
         found = await self._store.waiting_actions(tx.connection, self._lanes, _ACTIONS_AT_ONCE)
+        now: list[Action] = []
+        later: dict[str, int] = {}
+        for action in found:
+            if action.subject is None or action.subject in due:
+                now.append(action)
+            elif action.lane is not None:
+                later[action.subject] = action.lane
         self._asked = len(found) == _ACTIONS_AT_ONCE
-        return found
+        self._acting = frozenset(later)
+        for lane in later.values():
+            tx.next_due(lane, 0)
+        return now
 
     def _may_decide(
         self, events: Iterable[tuple[int, Input]], conversations: Mapping[str, Conversation], work: Work
@@ -309,6 +321,9 @@ class Router:
             await self._read(connection, await self._store.look(connection))
         await self._known_owners(connection)
         over = self._over(watermarks) if limit else {}
+        if limit and self._acting:
+            ordered = await self._store.waiting_actions(connection, watermarks, _ACTIONS_AT_ONCE)
+            more |= {a.subject: a.lane for a in ordered if a.subject is not None and a.lane is not None}
         instants = list(later.items())
         # The lane's watermark may allow what that of agents.v1 does not yet.
         instants += [
@@ -366,7 +381,6 @@ class Router:
 
     def aborted(self) -> None:
         self._states.aborted()
-        self._asked = True
         self._forget()
 
     def lanes_changed(self, lanes: frozenset[int]) -> None:

@@ -155,8 +155,8 @@ class Replay:
         self.seq, self.now = row.seq, row.now
         return [
             *(_said(output(one, id_of(one)), id_of(one)) for one in world.emissions),
-            *(_said(surge_output(word, surge_id(word)), surge_id(word)) for word in world.surges),
             *(_said(pause_output(pause, pause_id(pause)), pause_id(pause)) for pause in world.pauses),
+            *(_said(surge_output(word, surge_id(word)), surge_id(word)) for word in world.surges),
         ]
 
     def _load(self, subjects: Iterable[str]) -> None:
