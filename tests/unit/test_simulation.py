@@ -318,4 +318,9 @@ def test_the_command_prints_draws_and_writes(tmp_path, capsys):
     assert "<svg" in files["html"].read_text()
     data = json.loads(files["json"].read_text())
     assert data["tiers"]["all"]["came"] == 100
+    # The file says when by the shop's clock.
+    assert {slot["at"] for slot in data["half_hours"]} == {
+        parse_rfc3339("2026-11-25T01:00:00Z"),
+        parse_rfc3339("2026-11-25T01:30:00Z"),
+    }
     assert {one["agent_id"] for one in data["agents"]} >= {"w-chen", "w-chen-2"}

@@ -11,7 +11,7 @@ from deskline.errors import UsageError
 from deskline_router.simulation.engine import Shift
 from deskline_router.simulation.forecast import Work, fifteens, grouped, history, plan, slots_of
 from deskline_router.simulation.model import Count
-from deskline_router.simulation.staffing_cli import counted, joined, page, staffed, staffing, tried
+from deskline_router.simulation.staffing_cli import counted, joined, page, staffed, staffing, tried, wall
 from deskline_router.simulation.traffic import by_day, read_counts
 
 WORK = Work(work_s=300, patience_s=600, capacity=3, slowdown=0.15)
@@ -84,6 +84,12 @@ def test_shifts_without_a_gap_are_one():
 
 def test_instants_are_counted_by_the_half_hour_empty_ones_too():
     assert [count.calls for count in counted([MONDAY, MONDAY + SECOND, MONDAY + 3700 * SECOND])] == [2, 0, 1]
+
+
+def test_the_archives_instants_are_put_by_the_clock_on_the_wall():
+    assert wall(MONDAY, "Asia/Shanghai") == MONDAY + 8 * 3600 * SECOND
+    with pytest.raises(UsageError, match="write an IANA time zone"):
+        wall(MONDAY, "Peking")
 
 
 def test_the_command_asks_for_one_source():

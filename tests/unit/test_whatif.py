@@ -108,6 +108,9 @@ def test_the_same_policy_gives_what_happened():
     ]
     found = compared(ways, 180)
     assert found["elsewhere"] == []
+    recorded, same = (found["columns"][name]["tiers"]["all"] for name in ("recorded", "simulated"))
+    assert recorded == same
+    assert recorded["sla"] == 0.25
     assert (found["elsewhere_simulated"], found["moved_by_policy"]) == (0, 0)
 
 

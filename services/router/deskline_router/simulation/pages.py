@@ -1,8 +1,9 @@
 """A simulation's figures as a page of tables, and as HTML with charts. Pure."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from deskline.report.pages import bars
 from deskline.shadow.rendering import Page, Table
@@ -66,10 +67,10 @@ def html(data: Mapping[str, Any], shown: Page) -> str:
 
 def charts_of(data: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, float | None]], float | None]]:
     """(title, bars, a line): what is drawn, in HTML and PNG alike."""
-    tiers, target = data["tiers"], data["target_s"]
+    tiers, target, zone = data["tiers"], data["target_s"], ZoneInfo(data.get("time_zone", "UTC"))
     days: dict[str, list[tuple[float, int]]] = {}
     for slot in data["half_hours"]:
-        days.setdefault(f"{datetime.fromtimestamp(slot['at'] / 1e6, UTC):%H:%M}", []).append(
+        days.setdefault(f"{datetime.fromtimestamp(slot['at'] / 1e6, zone):%H:%M}", []).append(
             (slot["mean_s"], slot["came"])
         )
     return [

@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Iterable
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
 
-from deskline.clock import SECOND
+from deskline.clock import SECOND, from_datetime
 from deskline.config.documents import Agent
 from deskline.errors import UsageError
 from deskline.options import Config
@@ -65,12 +66,14 @@ def simulate(
     place, mix = setting(config, shop, agents), load_traffic(traffic)
     draw = Draw(mix, seed, skills_of(place.team))
     path = arrivals_path(arrivals)
+    place.catalog.move_to(0)
+    zone = place.catalog.shop(shop).zone
     counts = read_counts(path)
     if counts is None:
         come = read_arrivals(path, draw)
         spans = [(come[0].at, come[-1].at + _HOUR)] if come else []
     else:
-        days = chosen(counts, first, last)
+        days = [[local(count, zone) for count in day] for day in chosen(counts, first, last)]
         come = list(draw.of_counts([count for day in days for count in day], scale))
         spans = [(day[0].at, day[-1].at + day[-1].span) for day in days]
     if not come:
@@ -78,7 +81,7 @@ def simulate(
     shifts = [Shift(name, begin, end) for begin, end in spans for name in place.team]
     simulation = Simulation(PolicyDesk(place.catalog, shop), place.team, mix)
     result = simulation.run(come, shifts)
-    data = figures(result, target)
+    data = {"time_zone": zone.key, **figures(result, target)}
     load = offered_load(come, place.team.values(), mix, spans)
     title = f"Shop {shop}: {len(come)} customers, {len(place.team)} agents"
     lines = [
@@ -100,6 +103,12 @@ def chosen(counts: list[Count], first: str | None, last: str | None) -> list[lis
     return [
         day for name, day in by_day(counts).items() if (begin is None or name >= begin) and (end is None or name <= end)
     ]
+
+
+def local(count: Count, zone: ZoneInfo) -> Count:
+    """A file says when by the clock on the wall: that of the shop's default calendar."""
+    wall = datetime.fromtimestamp(count.at // SECOND, UTC)
+    return count._replace(at=from_datetime(wall.replace(tzinfo=zone)))
 
 
 def _day(text: str | None, option: str) -> date | None:

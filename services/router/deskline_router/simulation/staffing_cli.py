@@ -4,14 +4,16 @@ import asyncio
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 from rich.console import Console
 
-from deskline.clock import SECOND, now_us
+from deskline.clock import SECOND, from_datetime, now_us
 from deskline.config.documents import Agent
 from deskline.errors import UsageError
 from deskline.records import AGENTS, CONVERSATIONS, ROUTING
@@ -44,6 +46,9 @@ def staffing(
         str | None, typer.Option("--from-archive", help="Requests recorded from 30d ago on, and how long they took.")
     ] = None,
     shop: Annotated[str | None, typer.Option("--shop", help="With --from-archive: whose. [default: all]")] = None,
+    zone: Annotated[
+        str, typer.Option("--zone", help="With --from-archive: IANA time zone of days and half hours.")
+    ] = "UTC",
     target: Annotated[float, typer.Option(min=0.001, help="Seconds within which somebody should take it.")] = 180.0,
     aim: Annotated[
         float, typer.Option(min=0.01, max=0.999, help="The share of all who come for whom that should hold.")
@@ -92,7 +97,7 @@ def staffing(
 
       deskline staffing --arrivals bank_calls --target 180 --aim 0.9 --scale 0.1 --hold-out 30
 
-      deskline staffing --from-archive 30d --shop wardrobe --target 60 --state-dir .deskline
+      deskline staffing --from-archive 30d --shop wardrobe --zone Asia/Shanghai --target 60 --state-dir .deskline
     """
     mix = load_traffic(traffic)
     if (arrivals is None) == (from_archive is None):
@@ -110,7 +115,7 @@ def staffing(
         cases = [case for case in day.cases if shop is None or case.shop_id == shop]
         if not cases:
             raise UsageError("no request was recorded then; check --from-archive and --shop")
-        counts = counted([case.opened for case in cases])
+        counts = counted([wall(case.opened, zone) for case in cases])
         lengths = [case.ended - case.taken for case in cases if case.ended is not None and case.taken is not None]
         # As long as they took beside the agent's others: what it would take alone is less, so the plan is on the safe side.
         work_s = work_s or (mean(lengths) / SECOND if lengths else None)
@@ -132,6 +137,15 @@ def staffing(
         html_file.write_text(f"{head}{''.join(bars(*one) for one in charts)}{sep}{rest}", encoding="utf-8")
     if png_file is not None:
         write_png(png_file, shown.title, charts)
+
+
+def wall(at: int, zone: str) -> int:
+    """What the clock on the wall shows at that instant, as if it were UTC."""
+    try:
+        there = datetime.fromtimestamp(at // SECOND, ZoneInfo(zone))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise UsageError(f"--zone {zone}: write an IANA time zone, for example Asia/Shanghai") from None
+    return from_datetime(there.replace(tzinfo=UTC))
 
 
 def counted(instants: Sequence[int]) -> list[Count]:

@@ -67,11 +67,19 @@ def simulated(day: Day, catalog: MovingCatalog, team: Mapping[str, Agent], shop_
     found = []
     for case in day.cases:
         outcome = outcomes[case.request_id]
-        known = case.answered is not None and case.taken is not None
-        delay = case.answered - case.taken if known else usual  # type: ignore[operator]
-        answer = outcome.waited + case.opened - case.waiting_since + delay if outcome.served else None
+        delay = _delay(case, usual)
+        answer = None
+        if outcome.served and delay is not None:
+            answer = outcome.waited + case.opened - case.waiting_since + delay
         found.append(Way(case, first.get(case.request_id, outcome.agent_id), outcome.waited, answer))
     return found
+
+
+def _delay(case: Case, usual: int) -> int | None:
+    """From being taken to the agent's first message, as it was; None: he never wrote. ``usual``: of those whom nobody took."""
+    if case.taken is None:
+        return usual
+    return None if case.answered is None else case.answered - case.taken
 
 
 def compared(columns: Mapping[str, Sequence[Way]], target_s: float) -> dict[str, Any]:
