@@ -6,21 +6,20 @@ a token that is taken away is refused at once. Without the file nobody is answer
 """
 
 import asyncio
-import hashlib
-import hmac
 import json
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import parse_qs, unquote
 
 from faststream.asgi import AsgiResponse, get
 
+from deskline.access import NoTokenError, Tokens, sent
 from deskline.errors import TransientError, UsageError
 from deskline.postgres import connect
 from deskline.settings import ServiceSettings
-from deskline_archive.find import ROLES, Finder, Looker, Question
+from deskline_archive.find import ROLES, Finder, Looker, Question, Role
 from deskline_archive.settings import ArchiveSettings
 from deskline_archive.shown import as_csv, as_html, as_text
 from deskline_archive.veil import vault_of
@@ -80,11 +79,10 @@ class Access:
         file = self._own.tokens_file
         if file is None or not file.exists():
             raise _RefusedError(403, "searching is off: deskline archive token gives somebody access")
-        given = [value for name, value in headers if name.lower() == b"authorization"]
-        scheme, _, token = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
-        if scheme.lower() != b"bearer" or not token.strip():
-            raise _RefusedError(401, "send the header Authorization: Bearer <token>")
-        found = looker_of(file, token.strip())
+        try:
+            found = looker_of(file, sent(headers))
+        except NoTokenError as error:
+            raise _RefusedError(401, str(error)) from None
         if found is None:
             raise _RefusedError(403, "this token is not known")
         reason = next((value for name, value in headers if name.lower() == b"x-reason"), b"")
@@ -116,13 +114,8 @@ class Access:
 
 def looker_of(file: Path, token: bytes) -> Looker | None:
     """Whose token it is."""
-    digest = hashlib.sha256(token).hexdigest()
-    found = None
-    for line in file.read_text(encoding="utf-8").splitlines():
-        parts = line.split()
-        if len(parts) == 3 and parts[0] in ROLES and hmac.compare_digest(parts[2], digest):
-            found = Looker(parts[1], parts[0])
-    return found
+    found = Tokens(file, ROLES).holder(token)
+    return None if found is None else Looker(found.name, cast("Role", found.role))
 
 
 def _given(query: bytes) -> dict[str, str]:

@@ -2,9 +2,6 @@
 
 import asyncio
 import getpass
-import hashlib
-import os
-import secrets
 from datetime import date
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from deskline.access import give
 from deskline.errors import UsageError
 from deskline.postgres import Connection
 from deskline.settings import ServiceSettings
@@ -137,11 +135,7 @@ def token(
         raise UsageError(
             "give a name without blanks, and --state-dir, DESKLINE_ARCHIVE_TOKENS or DESKLINE_ARCHIVE_HOME"
         )
-    made = secrets.token_urlsafe(32)
-    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with os.fdopen(handle, "a", encoding="utf-8") as out:
-        out.write(f"{role} {name} {hashlib.sha256(made.encode()).hexdigest()}\n")
-    typer.echo(made)
+    typer.echo(give(file, name, role))
 
 
 def tidy(*, state_dir: StateDir = None, topic_prefix: TopicPrefix = None, postgres_dsn: PostgresDsn = None) -> None:
