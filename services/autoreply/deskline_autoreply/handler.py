@@ -23,7 +23,7 @@ from deskline.records import CONVERSATIONS, REPLIES, ROUTING, Event, Output
 from deskline.text import fold, readable
 from deskline_autoreply.achievements_store import Rest, Resting, load_resting
 from deskline_autoreply.knowledge.answers import Context as Asking
-from deskline_autoreply.model import SECOND, Answered, Decision, HandedOver, Ignore, Ignored, Said
+from deskline_autoreply.model import SECOND, URGENT, Answered, Decision, HandedOver, Ignore, Ignored, Said
 from deskline_autoreply.policy import history as facts
 from deskline_autoreply.policy import requests as routing
 from deskline_autoreply.policy.achievements import hits_of, hits_of_rating
@@ -284,11 +284,15 @@ class Autoreply:
                 if is_owned(subject, state.history, state.requests, turn):
                     continue
                 waiting = waiting or request_is_open(subject, state.history, state.requests, turn)
-            if not index.needs_vector(data.text, waiting=waiting):
+            if not index.needs_vector(data.text, waiting=False):
                 continue
             first = state is None or not state.history.opened_at
             rule = rules.first(self._asked(event, shop, rules, fold(data.text), first_message=first))
-            if rule is None or (rule.handover is not None and not waiting):
+            if rule is None:
+                asked = not waiting or index.needs_vector(data.text, waiting=True)
+            else:  # for the suggestions that a hand-over carries
+                asked = rule.handover is not None and (not waiting or rule.handover.reason in URGENT)
+            if asked:
                 texts.append(data.text)
         return texts
 
