@@ -39,6 +39,7 @@ def main(
     json: Annotated[Path | None, typer.Option(help="Append one JSON line per figure to this file.")] = None,
     seconds: Annotated[float, typer.Option(help="Length of each latency measurement.")] = 20.0,
     clocks: Annotated[int, typer.Option(help="clocks, reevaluate: open at the same time.")] = 1_000_000,
+    instances: Annotated[int, typer.Option(help="clocks, replay: instances of the service.")] = 1,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -101,12 +102,12 @@ def main(
             _run(latency.measure(figures, rate, seconds))
     if "replay" in wanted:
         print("recorded conversations through autoreply at 1000 messages/s, then again under kill -9")
-        _run(recorded.measure(figures, seconds, data))
+        _run(recorded.measure(figures, seconds, data, instances))
     if "clocks" in wanted:
         print("open SLA clocks: overdue at a start, at a rate, and many at once")
         from benchmarks import clocks as open_clocks
 
-        _run(open_clocks.measure(figures, clocks))
+        _run(open_clocks.measure(figures, clocks, instances))
     if "reevaluate" in wanted:
         print("a new policy for every open clock")
         from benchmarks import reevaluate

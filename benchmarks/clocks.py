@@ -23,7 +23,7 @@ from tests.load.envelopes import Draft
 from tests.load.sender import Sender
 from tests.unit.sla_world import T0, Log, Service, book
 
-from benchmarks.drain import CONFIG, NoFigureError, caught_up, start
+from benchmarks.drain import CONFIG, NoFigureError, caught_up
 from benchmarks.figures import Cpu, Figures, Floor
 from deskline.clock import DAY, SECOND, now_us, parse_rfc3339, rfc3339
 from deskline.records import CONVERSATIONS, SLA
@@ -144,7 +144,7 @@ class Reader:
         }
 
 
-async def measure(figures: Figures, clocks: int = OPEN) -> None:
+async def measure(figures: Figures, clocks: int = OPEN, instances: int = 1) -> None:
     with tempfile.TemporaryDirectory(prefix="deskline-bench-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o711)
         options = Options(
@@ -155,7 +155,7 @@ async def measure(figures: Figures, clocks: int = OPEN) -> None:
             connection = await asyncpg.connect(stack.postgres_dsn, server_settings={"search_path": "sla"})
             try:
                 async with Reader(stack) as reader:
-                    await _Run(figures, stack, connection, reader, clocks).all()
+                    await _Run(figures, stack, connection, reader, clocks, instances).all()
             finally:
                 await connection.close()
 
@@ -163,12 +163,15 @@ async def measure(figures: Figures, clocks: int = OPEN) -> None:
 class _Run:
     """The phases, one after the other, on one stack."""
 
-    def __init__(self, figures: Figures, stack: Stack, connection: Any, reader: Reader, clocks: int) -> None:
+    def __init__(  # noqa: PLR0917 - made once, names as the caller has them
+        self, figures: Figures, stack: Stack, connection: Any, reader: Reader, clocks: int, instances: int
+    ) -> None:
         self._figures = figures
         self._stack = stack
         self._connection = connection
         self._reader = reader
         self._clocks = clocks
+        self._instances = instances
         self._lanes = len(reader._consumer.assignment())  # noqa: SLF001
         self._baseline = 0.0
         """Clocks a second."""
@@ -192,7 +195,7 @@ class _Run:
         self._show("clocks_told_twice", twice, "records", told=len(told))
 
     def _show(self, name: str, value: float, unit: str, **params: Any) -> None:
-        self._figures.show(name, value, unit, **params, open=self._clocks)
+        self._figures.show(name, value, unit, **params, open=self._clocks, instances=self._instances)
 
     def _cpu(self) -> Cpu:
         known = self._stack.describe()
@@ -238,7 +241,7 @@ class _Run:
         # Over so long a time that some fall into the telling, whenever the service has started.
         begins = now_us()
         await put(self._connection, "new", [begins + n * SECOND // 20 for n in range(_NEW)], self._lanes)
-        start(self._stack, ["sla"])
+        self._stack.services.start({"sla": self._instances})
         cpu = self._cpu()
         overdue = await self._reader.until("overdue", count)
         others = cpu.others()

@@ -86,24 +86,14 @@ def play(lines: list[Line], run: str, seed: int) -> Iterator[Draft]:
         yield gateway.message(subject, 0, shop=SHOP, customer=customer, number=step[0], text=step[1])
 
 
-async def measure(figures: Figures, seconds: float, data: Path | None = None) -> None:
+async def measure(figures: Figures, seconds: float, data: Path | None = None, instances: int = 1) -> None:
     file = find(data)
     if file is None:
         print("  skipped: no jddc/chat.tsv.gz; name it with --data, or its folder with DESKLINE_DATA")
         return
     lines = read(file)
-    async with bench_stack({"autoreply": 1}, config=CONFIG) as stack:
-        [instance] = stack.describe()["services"]["autoreply"]
-        greetings = [Line(str(session), text) for session in range(100) for text in _WARM]
-        warm = await _send(stack, play(greetings, "w", 1), _WARM_S)
-        known = stack.describe()
-        cpu = Cpu(autoreply=[instance["pid"]], kafka=known["broker"]["pids"], postgres=known["postgres"]["pids"])
-        began = time.monotonic()
-        sent = warm + await _send(stack, play(lines, "a", 2), seconds)
-        used, others, wall = cpu.seconds(), cpu.others(), time.monotonic() - began
-        await _settled(stack, sent)
-        memory = peak_mb([instance["pid"]])
-        _show(figures, await _records(stack), used, others, wall, memory)
+    async with bench_stack({"autoreply": instances}, config=CONFIG) as stack:
+        sent = await _measure(figures, stack, lines, seconds)
         sent += await _send_under_fire(stack, play(lines, "k", 3), seconds)
         await _settled(stack, sent)
         killed = await _records(stack)
@@ -116,8 +106,24 @@ async def measure(figures: Figures, seconds: float, data: Path | None = None) ->
     figures.show("replay_same_outputs", compared.same, "messages", repeated=compared.repeated, different=0, missing=0)
 
 
+async def _measure(figures: Figures, stack: Stack, lines: list[Line], seconds: float) -> int:
+    """How many messages were sent."""
+    known = stack.describe()
+    pids = [instance["pid"] for instance in known["services"]["autoreply"]]
+    greetings = [Line(str(session), text) for session in range(100) for text in _WARM]
+    sent = await _send(stack, play(greetings, "w", 1), _WARM_S)
+    cpu = Cpu(autoreply=pids, kafka=known["broker"]["pids"], postgres=known["postgres"]["pids"])
+    began = time.monotonic()
+    sent += await _send(stack, play(lines, "a", 2), seconds)
+    used, others, wall = cpu.seconds(), cpu.others(), time.monotonic() - began
+    await _settled(stack, sent)
+    _show(figures, len(pids), await _records(stack), used, others, wall, peak_mb(pids))
+    return sent
+
+
 def _show(  # noqa: PLR0917 - called once, names as the caller has them
     figures: Figures,
+    instances: int,
     records: Mapping[str, list[Record]],
     used: Mapping[str, float],
     others: float,
@@ -155,6 +161,7 @@ def _show(  # noqa: PLR0917 - called once, names as the caller has them
                 {
                     **{f"{service}_cpu": f"{seconds / wall:.0%}" for service, seconds in used.items()},
                     "autoreply_peak_mb": memory,
+                    "instances": instances,
                     "texts": len(texts),
                     "new_texts": len(set(texts)),
                     **{kind.removesuffix(".v1"): count for kind, count in sorted(outcomes.items())},
@@ -194,13 +201,14 @@ def _at(draft: Draft, now: int) -> Draft:
 
 
 async def _send_under_fire(stack: Stack, drafts: Iterator[Draft], seconds: float) -> int:
-    """The same while the service is killed again and again; the supervisor starts it anew."""
+    """The same while one instance after the other is killed; the supervisor starts them anew."""
     sending = asyncio.create_task(_send(stack, drafts, seconds))
     kills = 0
     while not sending.done():
         await asyncio.wait([sending], timeout=_KILL_EVERY_S)
         if not sending.done():
-            [instance] = stack.describe()["services"]["autoreply"]
+            instances = stack.describe()["services"]["autoreply"]
+            instance = instances[kills % len(instances)]
             if instance["pid"]:
                 os.kill(instance["pid"], SIGKILL)
                 kills += 1
