@@ -11,7 +11,7 @@ from urllib.parse import quote
 import duckdb
 import httpx
 import pytest
-from tests.kafka.test_archive_persons import (  # noqa: F401 - fixtures
+from tests.kafka.test_archive_persons import (  # noqa: F401 - fixtures, asked for by name
     KEY,
     OLD,
     SECRET,
@@ -49,7 +49,7 @@ DAY = date.today() - timedelta(days=OLD)
 
 
 @pytest.fixture
-def own(vault, tmp_path):  # noqa: F811
+def own(vault, tmp_path):  # noqa: F811 - the fixtures above
     return ArchiveSettings(home=tmp_path / "archive")
 
 
@@ -59,7 +59,7 @@ def cold_values(tmp_path, where):
     return duckdb.sql(sql).fetchall()
 
 
-async def gone(service, vault, own, records):  # noqa: F811
+async def gone(service, vault, own, records):  # noqa: F811 - the fixtures above
     """Stored, sealed, copied, and taken from the database by retention."""
     await store(service, records, vault)
     await seal(service, vault, now_us() + 2 * 60 * MINUTE)
@@ -67,7 +67,7 @@ async def gone(service, vault, own, records):  # noqa: F811
     await Store("").drop_day(service, DAY)
 
 
-async def test_a_person_whose_days_have_gone_is_erased_from_the_cold_store(service, vault, own, tmp_path):  # noqa: F811
+async def test_a_person_whose_days_have_gone_is_erased_from_the_cold_store(service, vault, own, tmp_path):  # noqa: F811 - the fixtures above
     await gone(service, vault, own, [
         message(0, ago(OLD), subject="c-1", customer="u-1"),
         message(1, ago(OLD), subject="c-3", customer="u-2", text="别人的"),
@@ -104,8 +104,8 @@ async def test_a_person_whose_days_have_gone_is_erased_from_the_cold_store(servi
 
 
 async def test_what_was_stored_in_the_clear_is_erased_once_it_stands_in_the_cold_store_alone(
-    service,  # noqa: F811
-    vault,  # noqa: F811
+    service,  # noqa: F811 - the fixtures above
+    vault,  # noqa: F811 - the fixtures above
     own,
     tmp_path,
 ):
@@ -123,7 +123,7 @@ async def test_what_was_stored_in_the_clear_is_erased_once_it_stands_in_the_cold
     assert (await legal.erase_due(service, "", vault, ["u-1"]))[0].conversations == 0
 
 
-async def test_a_person_who_came_back_loses_only_what_was_erased(service, vault, own, tmp_path):  # noqa: F811
+async def test_a_person_who_came_back_loses_only_what_was_erased(service, vault, own, tmp_path):  # noqa: F811 - the fixtures above
     await store(service, [message(0, ago(OLD + 1), subject="c-1", customer="u-1")], vault)
     await seal(service, vault)
     await copy_segments(service, own, "")
@@ -140,7 +140,7 @@ async def test_a_person_who_came_back_loses_only_what_was_erased(service, vault,
 
 
 @pytest.fixture
-async def keyless(service, vault):  # noqa: F811
+async def keyless(service, vault):  # noqa: F811 - the fixtures above
     """Old records without a key: 0 names u-17, 1 names nobody, 2 is young; the letter of 1. 3 has a key."""
     poison = Record("conversations.v1", 0, 1, ago(OLD), None, b"{ " + SECRET.encode(), ())
     letter = dead_letter(poison, "bad_json", "", service="archive", topic_prefix="")
@@ -157,7 +157,7 @@ async def keyless(service, vault):  # noqa: F811
     return service
 
 
-async def test_a_record_without_a_key_goes_with_the_person_whom_it_names(keyless, vault, schema, tmp_path):  # noqa: F811
+async def test_a_record_without_a_key_goes_with_the_person_whom_it_names(keyless, vault, schema, tmp_path):  # noqa: F811 - the fixtures above
     before = await contents(keyless)
     found = Finder(keyless, "", Vault.load(vault))
     done = await run(schema, tmp_path, "erase", "u-17", "--who", "dpo", "--why", "letter", "--yes")
@@ -169,7 +169,7 @@ async def test_a_record_without_a_key_goes_with_the_person_whom_it_names(keyless
     assert [hit.value for hit in page.hits if hit.topic == "conversations.v1"] == [RESTRICTED]
 
 
-async def test_a_record_without_a_key_is_erased_by_its_position_with_its_letter(keyless, vault, schema, tmp_path):  # noqa: F811
+async def test_a_record_without_a_key_is_erased_by_its_position_with_its_letter(keyless, vault, schema, tmp_path):  # noqa: F811 - the fixtures above
     told = ("--who", "dpo", "--why", "letter", "--yes")
     for wrong, words in (
         ("conversations.v1/0/77", "has no record"),
@@ -193,7 +193,7 @@ async def test_a_record_without_a_key_is_erased_by_its_position_with_its_letter(
     assert sum(report.erased for report in found) == 2
 
 
-async def test_a_record_without_a_key_whose_day_has_gone_is_erased_from_the_cold_store(keyless, vault, own, tmp_path):  # noqa: F811
+async def test_a_record_without_a_key_whose_day_has_gone_is_erased_from_the_cold_store(keyless, vault, own, tmp_path):  # noqa: F811 - the fixtures above
     await copy_segments(keyless, own, "")
     await Store("").drop_day(keyless, DAY)
     await legal.check_keyless(keyless, "conversations.v1/0/1")
@@ -237,8 +237,8 @@ def bucket(monkeypatch):
 
 
 async def test_copies_and_checkpoints_in_an_object_store_are_searched_compared_and_made_anew(
-    service,  # noqa: F811
-    vault,  # noqa: F811
+    service,  # noqa: F811 - the fixtures above
+    vault,  # noqa: F811 - the fixtures above
     bucket,
 ):
     own = ArchiveSettings(home=vault.parent, cold=bucket.replace("/deskline?", "/cold?"))

@@ -1,4 +1,4 @@
-"""The sentence encoder's forward pass in a fraction of the time that the wheel's own takes.
+"""The sentence encoder's forward pass over several texts at once, of which each comes out as if it were alone.
 
 Google's multilingual USE 3 is a convolution over tokens. Half of its work depends on one token alone: its embedding,
 projection, and what the first convolution makes of it at each place of its window. That is kept for the tokens met last, so that a

@@ -71,7 +71,7 @@ class Encoder:
         return self._vectors([text], self._texts)[0].astype(np.float32)
 
     def foresee(self, texts: Sequence[str]) -> None:
-        """Those of messages that will be asked for soon, in one go: a third of the time that they take one by one."""
+        """Those of messages that will be asked for soon, in one go: in tens less than half of the time that they take one by one."""
         self._vectors(texts, self._texts)
 
     def phrasings(self, texts: Sequence[str]) -> NDArray[np.float32]:
