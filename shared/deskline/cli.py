@@ -60,6 +60,9 @@ OWN: Final = {
     "knowledge": Mounted(
         "deskline_autoreply.knowledge.cli:app", "What the shops know: import, search, calibrate, review."
     ),
+    "shop": Mounted(
+        "deskline_autoreply.opening.shop_cli:app", "Bring a new shop on line: first configuration, load, go-live check."
+    ),
     "demo": Mounted("deskline.demo.cli:app", "Replay real conversations through the whole stack."),
 }
 
