@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from deskline.errors import UsageError
 from deskline.logins import make_logins, passwords_in
+from deskline.persons import forget_elsewhere
 from deskline.postgres import connect
 from deskline.settings import ServiceSettings
 
@@ -71,6 +72,12 @@ async def test_the_archive_cannot_change_what_it_keeps(logins):
                 await connection.execute(statement)
     finally:
         await connection.close()
+
+
+async def test_an_erasure_by_the_archives_login_says_which_command_forgets_what_others_record(logins):
+    (found,) = await forget_elsewhere(logins("archive"), "u 17")
+    assert (found.service, found.rows, found.command) == ("router", None, "deskline router forget 'u 17'")
+    assert [one.rows for one in await forget_elsewhere(logins("router"), "u 17")] == [0]
 
 
 async def test_a_password_is_changed_by_making_the_login_again(logins, migrated_database):

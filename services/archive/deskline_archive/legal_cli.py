@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deskline.errors import UsageError
+from deskline.persons import forget_elsewhere
 from deskline.postgres import Connection, connect
 from deskline.settings import ServiceSettings
 from deskline.targets import PostgresDsn, StateDir, TopicPrefix, settings_of
@@ -157,7 +158,8 @@ def erase(
 
     Each conversation ends by itself when its newest record is old enough and no hold concerns it: the running archive
     looks every hour. Proofs go on holding. The order and what was done are records of the archive themselves. Records without a
-    key that name the person or a conversation of his go as well; one that does not is named by --record.
+    key that name the person or a conversation of his go as well; one that does not is named by --record. What the router records
+    of customers (tier, spend, orders, complaints) goes at once; where this login may not, the command that does it is printed.
 
     For example:
 
@@ -185,6 +187,12 @@ def erase(
     typer.echo(f"{whom}: masked from now on; {done.conversations} conversations erased, {done.records} records")
     for conversation, reason in done.waiting:
         typer.echo(f"  {conversation} stays for now: {reason}")
+    if customer is not None:
+        for service in asyncio.run(forget_elsewhere(settings, customer)):
+            if service.rows is None:
+                typer.echo(f"  {service.service} was not reached by this login; run there: {service.command}", err=True)
+            else:
+                typer.echo(f"  {service.service}: {service.rows} records of the person forgotten")
 
 
 def keys(*, state_dir: StateDir = None, postgres_dsn: PostgresDsn = None) -> None:

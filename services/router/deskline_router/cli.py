@@ -8,14 +8,12 @@ from typing import Annotated, Literal
 import typer
 
 from deskline.access import give
-from deskline.errors import TransientError, UsageError
-from deskline.postgres import TRANSIENT, connect
+from deskline.errors import UsageError
 from deskline.service import run
-from deskline.settings import ServiceSettings
 from deskline.targets import PostgresDsn, StateDir, settings_of
 from deskline_router.app import build
 from deskline_router.settings import RouterSettings, tokens_of
-from deskline_router.store import Store
+from deskline_router.store import forget_person
 
 app = typer.Typer(add_completion=False, no_args_is_help=False)
 
@@ -61,36 +59,29 @@ def token(
 
 @app.command()
 def forget(
-    shop: Annotated[str, typer.Argument(help="The shop's id.")],
     customer: Annotated[str, typer.Argument(help="The customer's id, as the gateway states it.")],
     *,
+    shop: Annotated[str | None, typer.Option(help="In this shop alone; without: in all.")] = None,
     state_dir: StateDir = None,
     postgres_dsn: PostgresDsn = None,
 ) -> None:
     """Forget what is recorded of a customer: tier, spend, orders, complaints, who had him last. He is new to the router then.
 
-    Conversations under way keep what they have heard of him, and record it again with his next message. Exit code 1 where nothing
-    was recorded.
+    Conversations under way keep what they have heard of him, and record it again with his next message. `deskline archive erase`
+    does it, too, where its login may. Exit code 1 where nothing was recorded.
 
     For example:
 
-      deskline router forget wardrobe u-4711 --state-dir .deskline
+      deskline router forget u-4711 --state-dir .deskline
+
+      deskline router forget u-4711 --shop wardrobe --postgres-dsn postgresql://…@db/deskline
     """
     settings = settings_of(state_dir, postgres_dsn=postgres_dsn)
-    if not asyncio.run(_forget(settings, shop, customer)):
+    rows = asyncio.run(forget_person(settings, customer, shop))
+    if not rows:
         typer.echo("nothing is recorded of this customer", err=True)
         raise typer.Exit(1)
-
-
-async def _forget(settings: ServiceSettings, shop: str, customer: str) -> bool:
-    try:
-        connection = await connect(settings, "router")
-        try:
-            return await Store().forget_customer(connection, shop, customer)
-        finally:
-            await connection.close()
-    except TRANSIENT as error:
-        raise TransientError(f"the database cannot be reached: {type(error).__name__}") from error
+    typer.echo(f"{rows} records forgotten")
 
 
 @app.command()

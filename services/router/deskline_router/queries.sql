@@ -101,7 +101,7 @@ FROM unnest($2::text[], $3::bytea[]) AS new (action_id, outcome) WHERE actions.a
 SELECT body, at, decided_at, outcome FROM actions WHERE action_id = $1;
 
 -- name: forget_customer
-DELETE FROM customers WHERE shop_id = $1 AND customer_id = $2;
+DELETE FROM customers WHERE customer_id = $1 AND ($2::text IS NULL OR shop_id = $2);
 
 -- name: purge_requests
 DELETE FROM requests WHERE ended AND version <= $1;

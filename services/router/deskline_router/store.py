@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from deskline.errors import FatalError
+from deskline.errors import FatalError, TransientError
+from deskline.postgres import TRANSIENT, connect
 from deskline_router.model import NEVER, Action, Agent, Customer, Fact, Outcome, Request, ShadowChoice, ShopState, State
 
 if TYPE_CHECKING:
     import asyncpg
 
     from deskline.postgres import Connection
+    from deskline.settings import ServiceSettings
 
 ACTIONS_CHANNEL: Final = "router_actions"
 """Postgres notifies on it when an action has been submitted."""
@@ -68,6 +70,20 @@ def load_queries() -> dict[str, str]:
     text = files("deskline_router").joinpath("queries.sql").read_text(encoding="utf-8")
     parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)
     return {name: body.strip().rstrip(";") for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+async def forget_person(settings: ServiceSettings, customer_id: str, shop_id: str | None = None) -> int:
+    """Forget what is recorded of a customer in this shop, or in all (``deskline.persons``); how many records went.
+
+    Raises ``TransientError`` where the database cannot be reached, and asyncpg's errors where the login may not act as the router.
+    """
+    connection = await connect(settings, "router")
+    try:
+        return await Store().forget_customer(connection, customer_id, shop_id)
+    except TRANSIENT as error:
+        raise TransientError(f"the database cannot be reached: {type(error).__name__}") from error
+    finally:
+        await connection.close()
 
 
 class Store:
@@ -243,10 +259,14 @@ class Store:
             bodies = [self._encode(outcome) for outcome in outcomes.values()]
             await connection.execute(self._sql["decided"], now, list(outcomes), bodies)
 
-    async def forget_customer(self, connection: Connection, shop_id: str, customer_id: str) -> bool:
-        """Whether there was anything to forget."""
-        done = await connection.execute(self._sql["forget_customer"], shop_id, customer_id)
-        return done != "DELETE 0"
+    async def forget_customer(self, connection: Connection, customer_id: str, shop_id: str | None = None) -> int:
+        """In this shop, or in all; how many records went. A transaction of its own, under the lock: a unit that has read the
+        record would write it back.
+        """
+        async with connection.transaction():
+            await self.lock(connection)
+            done = await connection.execute(self._sql["forget_customer"], customer_id, shop_id)
+        return int(done.rpartition(" ")[2])
 
     async def owners(self, connection: Connection, lanes: Iterable[int]) -> dict[str, Owner]:
         rows = await connection.fetch(self._sql["owners"], list(lanes))
