@@ -12,7 +12,9 @@ import pytest
 import yaml
 from tests.fixtures.image import DOCKERFILE, ROOT, compose, stages
 
+from deskline.access import Tokens, give
 from deskline.stack.jars import KAFKA_VERSION
+from deskline_router.desk.web import ROLES
 
 DEPLOY = ROOT / "deploy"
 SERVICES = ("archive", "autoreply", "router", "sla")
@@ -90,11 +92,16 @@ def test_no_secret_stands_in_compose_and_every_secret_is_drawn(tmp_path):
         subprocess.run([script], check=True, capture_output=True, timeout=30)
     drawn = {file.name: file.read_text() for file in (tmp_path / "secrets").iterdir()}
     assert set(drawn) == set(whole["secrets"])
+    assert drawn.pop("router_tokens") == "", "nobody may use the desk until somebody is named"
     assert all(len(secret.strip()) >= 24 for secret in drawn.values())
     assert len(set(drawn.values())) == len(drawn)
     first = drawn["login_sla"]
+    token = give(tmp_path / "secrets" / "router_tokens", "li.lei", "supervisor")
     subprocess.run([script], check=True, capture_output=True, timeout=30)
     assert (tmp_path / "secrets" / "login_sla").read_text() == first, "a second call changes none"
+    assert Tokens(tmp_path / "secrets" / "router_tokens", ROLES).holder(token.encode()) == ("li.lei", "supervisor")
+    assert whole["services"]["router"]["environment"]["DESKLINE_ROUTER_TOKENS"] == "/run/secrets/router_tokens"
+    assert "router_tokens" in whole["services"]["router"]["secrets"]
     variables = [f"{name}={value}" for service in whole["services"].values()
                  for name, value in service.get("environment", {}).items()]  # fmt: skip
     assert [each for each in variables if re.match(r"\w*PASSWORD=|.*://[^@,]*:[^@,]*@", each)] == []

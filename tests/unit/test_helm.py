@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections import Counter
@@ -10,8 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.fixtures.image import ROOT, compose
+from typer.main import get_command
 
 from deskline.settings import ServiceSettings
+from deskline_router.settings import RouterSettings
+from deskline_router.simulation.replay_cli import app as verify_decisions
 
 CHART = ROOT / "deploy" / "helm" / "deskline"
 CRDS = ROOT / "tests" / "schemas" / "crds"
@@ -28,7 +32,12 @@ WHOLE = {
     "kafka": {"bootstrapServers": "k1:9093,k2:9093", "caSecret": "kafka-ca"},
     "postgres": {"sslmode": "verify-full", "caSecret": "postgres-ca"},
     "settings": {"DESKLINE_ALLOWED_LATENESS_S": "2", "DESKLINE_LOG_LEVEL": "info"},
-    "services": {"autoreply": {"desktopSecret": "desktop"}, "sla": {"settings": {"DESKLINE_LOG_LEVEL": "debug"}}},
+    "services": {
+        "autoreply": {"desktopSecret": "desktop"},
+        "router": {"tokensSecret": "desk", "image": {"tag": "1.2.3"}},
+        "sla": {"settings": {"DESKLINE_LOG_LEVEL": "debug"}},
+    },
+    "verifyDecisions": {"claim": "decisions", "schedule": "10 2 * * *"},
     "archive": {"keySecret": "seal", "keys": ["1.pem", "2.pem"], "checkpointsClaim": "checkpoints"},
     "jobs": {
         "configuration": [{"shop": "_default", "configMap": "shop-default"}, {"shop": "衣橱", "configMap": "shop-1"}]
@@ -88,9 +97,9 @@ def of(manifests, kind):
 
 def pods(manifests):
     """Name of its controller → the pod's template."""
-    return {
-        name: each["spec"]["template"] for kind in ("Deployment", "Job") for name, each in of(manifests, kind).items()
-    }
+    found = {name: each["spec"] for kind in ("Deployment", "Job") for name, each in of(manifests, kind).items()}
+    found |= {name: each["spec"]["jobTemplate"]["spec"] for name, each in of(manifests, "CronJob").items()}
+    return {name: spec["template"] for name, spec in found.items()}
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -140,6 +149,8 @@ def test_commands_are_those_of_compose_which_are_run_in_the_image(rendered):
     for name, pod in pods(rendered["whole"]).items():
         (container,) = pod["spec"]["containers"]
         component = name.removeprefix("desk-deskline-")
+        if component == "verify-decisions":
+            continue  # a command line of its own: below
         there = services[component]["command"]
         if component == "configuration":
             there = there[: there.index("--by")]
@@ -153,6 +164,7 @@ def test_every_variable_is_a_setting_and_no_secret_stands_in_a_manifest(rendered
     known |= {f"DESKLINE_{field.upper()}_FILE" for field, info in ServiceSettings.model_fields.items()
               if "SecretStr" in str(info.annotation)}  # fmt: skip
     known |= {"DESKLINE_ARCHIVE_NAME", "DESKLINE_ARCHIVE_KEY", "DESKLINE_ARCHIVE_CHECKPOINTS"}
+    known |= {f"DESKLINE_ROUTER_{field.upper()}" for field in RouterSettings.model_fields}
     for pod in pods(rendered[name]).values():
         (container,) = pod["spec"]["containers"]
         names = [each["name"] for each in container["env"]]
@@ -168,6 +180,47 @@ def test_every_variable_is_a_setting_and_no_secret_stands_in_a_manifest(rendered
             assert not value.startswith("postgresql://") or ":" not in value.partition("://")[2].partition("@")[0]
         assert {each["name"] for each in container["volumeMounts"]} == {each["name"] for each in pod["spec"]["volumes"]}
     assert of(rendered[name], "Secret") == {}, "secrets are yours"
+
+
+def test_the_desk_answers_whom_the_secret_names(rendered):
+    def router(name):
+        spec = pods(rendered[name])["desk-deskline-router"]["spec"]
+        return spec, {each["name"]: each.get("value") for each in spec["containers"][0]["env"]}
+
+    spec, environment = router("whole")
+    assert environment["DESKLINE_ROUTER_TOKENS"] == "/run/secrets/desk/router-tokens"
+    (volume,) = [each for each in spec["volumes"] if each["name"] == "desk"]
+    assert volume["secret"]["secretName"] == "desk"
+    others = [name for name, pod in pods(rendered["whole"]).items() if name != "desk-deskline-router"
+              and "DESKLINE_ROUTER_TOKENS" in str(pod)]  # fmt: skip
+    assert others == []
+    assert "DESKLINE_ROUTER_TOKENS" not in router("as it is")[1], "nobody is answered"
+
+
+def test_decisions_are_decided_again_each_night_where_there_is_a_place_for_how_far_it_came(rendered):
+    assert of(rendered["as it is"], "CronJob") == {}
+    (job,) = of(rendered["whole"], "CronJob").values()
+    assert (job["spec"]["schedule"], job["spec"]["concurrencyPolicy"]) == ("10 2 * * *", "Forbid")
+    assert job["spec"]["jobTemplate"]["spec"]["backoffLimit"] == 0, "a difference stays one"
+    spec = pods(rendered["whole"])["desk-deskline-verify-decisions"]["spec"]
+    (container,) = spec["containers"]
+    # The command line of the systemd unit, which has another place for the state.
+    unit = (ROOT / "deploy" / "systemd" / "deskline-verify-decisions.service").read_text()
+    (there,) = re.findall(r"^ExecStart=/opt/deskline/bin/deskline (.*)$", unit, flags=re.MULTILINE)
+    assert container["args"] == there.replace("%S/deskline-verify-decisions/", "/var/lib/deskline/").split()
+    assert command_takes(container["args"])
+    assert {"name": "state", "persistentVolumeClaim": {"claimName": "decisions"}} in spec["volumes"]
+    assert container["image"].partition("@")[0].endswith(":1.2.3"), "the router's release"
+    environment = {each["name"]: each.get("value", "") for each in container["env"]}
+    assert environment["DESKLINE_TOPIC_PREFIX"] == "blue-"
+    assert environment["DESKLINE_POSTGRES_DSN"].startswith("postgresql://deskline_owner@")
+
+
+def command_takes(words):
+    """Whether the command line knows these options."""
+    command = get_command(verify_decisions)
+    options = {option for parameter in command.params for option in parameter.opts}
+    return {word for word in words if word.startswith("--")} <= options
 
 
 def test_own_settings_win_over_those_of_all(rendered):
@@ -238,6 +291,7 @@ def test_scaling_follows_the_lag_of_the_group_and_is_slow_to_scale_in(rendered):
         ({"scaling": {"scaleInAfterS": 10}}, "scaleInAfterS"),
         ({"kafka": {"bootstrapServers": "kafka"}}, "bootstrapServers"),
         ({"service": {}}, "service"),
+        ({"verifyDecisions": {"claim": "c", "schedule": "nightly"}}, "schedule"),
         ({"settings": {"DESKLINE_KAFKA_PASSWORD": "x"}}, "DESKLINE_KAFKA_PASSWORD"),
         ({"settings": {"DESKLINE_DESKTOP_TOKEN": "x"}}, "DESKLINE_DESKTOP_TOKEN"),
     ],
@@ -273,9 +327,9 @@ def test_every_pod_has_a_network_policy_and_reaches_what_it_needs_alone(rendered
         ports = {each["port"] for rule in policy["spec"]["egress"] for each in rule["ports"]}
         component = name.removeprefix("desk-deskline-")
         assert (5432 in ports) == (component != "topics")
-        assert (9093 in ports) == (component != "migrations")
+        assert (9093 in ports) == (component not in ("migrations", "verify-decisions"))
         callers = [peer for rule in policy["spec"].get("ingress", []) for peer in rule["from"]]
-        assert len(callers) == {"autoreply": 2}.get(component, 1 if component in SERVICES else 0)
+        assert len(callers) == {"autoreply": 2, "router": 2}.get(component, 1 if component in SERVICES else 0)
 
 
 def test_jobs_run_before_what_needs_them(rendered):

@@ -8,6 +8,7 @@ import pytest
 from tests.fixtures.image import ROOT
 
 from deskline.settings import ServiceSettings
+from deskline_router.settings import RouterSettings
 
 UNITS = ROOT / "deploy" / "systemd"
 SERVICES = ("archive", "autoreply", "router", "sla")
@@ -57,6 +58,7 @@ def test_exposure_is_low(units, name):
 
 def test_they_know_the_settings_and_stop_in_time():
     known = {f"DESKLINE_{field.upper()}" for field in ServiceSettings.model_fields} | {"DESKLINE_SERVICE"}
+    known |= {f"DESKLINE_ROUTER_{field.upper()}" for field in RouterSettings.model_fields}
     for unit in UNITS.glob("*.service"):
         assert set(re.findall(r"\b(DESKLINE_[A-Z_]+?)(?:_FILE)?=", unit.read_text())) <= known, unit
     (stop,) = re.findall(r"^TimeoutStopSec=(\d+)$", (UNITS / "deskline@.service").read_text(), flags=re.MULTILINE)
