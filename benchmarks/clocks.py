@@ -9,6 +9,7 @@ beside as many rows that are not due.
 
 import asyncio
 import json
+import os
 import tempfile
 import time
 from collections import Counter
@@ -26,6 +27,7 @@ from tests.unit.sla_world import T0, Log, Service, book
 from benchmarks.drain import CONFIG, NoFigureError, caught_up
 from benchmarks.figures import Cpu, Figures, Floor
 from deskline.clock import DAY, SECOND, now_us, parse_rfc3339, rfc3339
+from deskline.kafka import partition_of
 from deskline.records import CONVERSATIONS, SLA
 from deskline.stack.stack import Options, Stack
 from deskline.stack.supervisor import service_command
@@ -69,6 +71,8 @@ class Told(NamedTuple):
     type: str
     due: int
     broker_at: int
+    partition: int
+    offset: int
 
 
 def body(due: int) -> bytes:
@@ -84,11 +88,15 @@ def body(due: int) -> bytes:
 
 
 async def put(connection: Any, prefix: str, dues: Sequence[int], lanes: int) -> None:
-    """One conversation for each due instant, over all lanes; equal instants share a body."""
+    """One conversation for each due instant, in the lane of its key; equal instants share a body."""
     bodies = {due: body(due) for due in set(dues)}
+    subjects = [f"{prefix}-{n}" for n in range(len(dues))]
     await connection.copy_records_to_table(
         "conversations",
-        records=((n % lanes, f"{prefix}-{n}", due, bodies[due]) for n, due in enumerate(dues)),
+        records=(
+            (partition_of(subject.encode(), lanes), subject, due, bodies[due])
+            for subject, due in zip(subjects, dues, strict=True)
+        ),
         columns=("lane", "subject", "due", "body"),
     )
 
@@ -137,7 +145,9 @@ class Reader:
         for message in self._messages:
             value = json.loads(message.value)
             due = parse_rfc3339(value["data"]["due_at"])
-            self.told.append(Told(value["subject"], value["type"], due, message.timestamp * 1000))
+            self.told.append(
+                Told(value["subject"], value["type"], due, message.timestamp * 1000, message.partition, message.offset)
+            )
         self._messages = []
         return {
             told.subject: told for told in reversed(self.told) if told.type == kind and told.subject.startswith(start)
@@ -178,7 +188,7 @@ class _Run:
 
     async def all(self) -> None:
         await put(self._connection, "open", [now_us() + DAY] * self._clocks, self._lanes)
-        await self._connection.execute("ANALYZE conversations")
+        await self._settled()
         self._baseline = await self._poll()
         await self._overdue()
         begins = await self._started_again()
@@ -201,6 +211,12 @@ class _Run:
         known = self._stack.describe()
         services = [instance["pid"] for instance in self._stack.services.describe().get("sla", []) if instance["pid"]]
         return Cpu(sla=services, kafka=known["broker"]["pids"], postgres=known["postgres"]["pids"])
+
+    async def _settled(self) -> None:
+        """What so many rows written at once leave behind for disk and planner is this benchmark's doing, and is over before it measures."""
+        await self._connection.execute("VACUUM ANALYZE conversations")
+        await self._connection.execute("CHECKPOINT")
+        await asyncio.to_thread(os.sync)
 
     async def _poll(self) -> float:
         """The baseline: clocks a second."""
@@ -277,7 +293,7 @@ class _Run:
         beside = begins + (SPREAD_S + 2 * _PAUSE_S + 10) * SECOND
         for prefix, dues in (("spread", _spread(begins)), ("herd", at_once), ("beside", _spread(beside))):
             await put(self._connection, prefix, dues, self._lanes)
-        await self._connection.execute("ANALYZE conversations")
+        await self._settled()
         await self._stack.services.resume("sla")
         while not await caught_up(self._stack.services.describe()["sla"]):
             await asyncio.sleep(0.2)
@@ -374,9 +390,10 @@ def _p99(told: Sequence[Told]) -> float:
 
 
 def _out_of_order(told: Sequence[Told]) -> int:
-    """Clocks told after one that was due more than 10 s later: lanes go on side by side, each in the order of its clocks."""
-    latest, wrong = 0, 0
-    for each in sorted(told, key=lambda each: each.broker_at):
-        wrong += each.due < latest - 10 * SECOND
-        latest = max(latest, each.due)
+    """Clocks told after one of their partition that was due later."""
+    latest: dict[int, int] = {}
+    wrong = 0
+    for each in sorted(told, key=lambda each: (each.partition, each.offset)):
+        wrong += each.due < latest.get(each.partition, each.due)
+        latest[each.partition] = max(latest.get(each.partition, each.due), each.due)
     return wrong
