@@ -150,6 +150,7 @@ def group_consumer(settings: ServiceSettings, group: str, client_id: str) -> AIO
         **connection_options(settings),
         group_id=group,
         client_id=client_id,
+        group_instance_id=client_id if settings.static_membership else None,
         enable_auto_commit=False,
         auto_offset_reset="none",
         isolation_level="read_uncommitted",

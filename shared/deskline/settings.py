@@ -80,6 +80,9 @@ class ServiceSettings(BaseSettings):
 
     session_timeout_s: Annotated[float, Field(ge=1, le=300)] = 30.0
     """Kafka's: a member silent for so long loses its partitions. Above the longest pause of a healthy process."""
+    static_membership: bool = False
+    """Whether an instance is known to its group by its number (``SERVICE-INSTANCE``, which no two may share): it keeps its partitions
+    over a restart that is shorter than the session, and nobody else's move. Its own wait meanwhile."""
     max_unit_records: Annotated[int, Field(ge=1, le=20_000)] = 2000
     """Records in one transaction when behind: more gains nothing measurable, less costs throughput."""
     unit_interval_ms: Annotated[float, Field(ge=0, le=1000)] = 16.0

@@ -486,3 +486,27 @@ async def test_the_decision_log_names_what_was_put_out_in_order(configured, even
         assert [name for name in logged if name in set(mine)] == mine
     topics = {entry[0] for row in rows for entry in json.loads(row["inputs"])}
     assert {"agents.v1", "replies.v1"} <= topics
+
+
+async def test_status_says_whether_customers_wait_and_why(configured, eventually):
+    desk = await configured(agents="agents: [{agent_id: anna, capacity: 1}, {agent_id: bo, capacity: 1}]")
+
+    async def screen():
+        return await desk.command("status")
+
+    async with desk.running("router") as router:
+        await eventually(caught_up(router), "started", 60)
+        assert (await screen()).startswith("Nobody waits for an agent.\n")
+        at = now_us() - 90 * SECOND
+        await desk.send([*asked("c-1", at, skills=("refund",)), *asked("c-2", at), *asked("c-3", at)])
+        await eventually(told(desk, 3), "queued", 30)
+        lines = (await screen()).splitlines()
+        assert lines[0].startswith("3 customers wait for an agent, the longest for 1 min ")
+        assert lines[1].endswith(": none of its 2 agents is online")
+        await desk.send([status("anna", now_us(), "online"), status("bo", now_us(), "online")])
+        await eventually(told(desk, 5), "two of them assigned", 30)
+        lines = (await screen()).splitlines()
+        assert lines[0].startswith("1 customers wait")
+        assert lines[1].endswith(": all 2 agents online are full (2 of 2)")
+        customers = json.loads(await desk.command("status", "--json"))["customers"]
+        assert (customers["waiting"], customers["services"]["router"]["unpublished"]) == (1, 0)

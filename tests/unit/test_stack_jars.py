@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from deskline.errors import UsageError
-from deskline.stack.cli import metric_sum
 from deskline.stack.files import free_ports, port_is_free, read_json, tail, write_atomically
+from deskline.stack.http import metric_sum
 from deskline.stack.jars import KAFKA_VERSION, Jar, Java, check, lock, parse_lock
 from deskline.stack.kafka import answers, render
 

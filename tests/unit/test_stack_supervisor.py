@@ -196,3 +196,20 @@ def test_replicas_name_some_services_and_the_others_get_one():
 def test_replicas_that_mean_nothing_are_refused(text):
     with pytest.raises(UsageError, match="--replicas"):
         parse_replicas(text, SERVICES)
+
+
+async def test_instances_come_and_go_by_number_and_the_others_stay(supervise):
+    told = []
+    supervisor = supervise(WELL_BEHAVED, {"router": 2, "sla": 1}, changed=lambda: told.append(1))
+    await supervisor.wait_ready(20)
+    kept = {each.name: each.process.pid for each in supervisor.instances}
+    await supervisor.scale("router", 4)
+    await supervisor.wait_ready(20)
+    pids = {each.name: each.process.pid for each in supervisor.instances}
+    assert set(pids) == {"router-1", "router-2", "router-3", "router-4", "sla-1"}
+    assert kept.items() <= pids.items()
+    await supervisor.scale("router", 1)
+    assert [each.name for each in supervisor.instances] == ["router-1", "sla-1"]
+    assert not any(psutil.pid_exists(pids[f"router-{number}"]) for number in (2, 3, 4))
+    assert psutil.pid_exists(pids["router-1"])
+    assert len(told) == 2

@@ -18,8 +18,7 @@ from deskline.errors import TransientError
 from deskline.events.wire import decode
 from deskline.kafka import Ends, free_consumer, to_record
 from deskline.records import ALL_TOPICS, CHECKPOINTS, REPLIES, ROUTING, Event
-from deskline.stack.cli import metric_sum
-from deskline.stack.http import get, get_metrics
+from deskline.stack.http import get, get_metrics, metric_sum
 from deskline.stack.stack import Stack
 
 _POLL_MS: Final = 50

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -15,13 +16,18 @@ from rich.console import Console
 from rich.table import Table
 
 from deskline.errors import UsageError
+from deskline.settings import ServiceSettings
 from deskline.stack.files import read_json, tail
-from deskline.stack.http import get, get_metrics
+from deskline.stack.http import get
 from deskline.stack.kafka import EmbeddedKafka, Profile
 from deskline.stack.postgres import EmbeddedPostgres
 from deskline.stack.processes import OwnedProcess, wait_until
 from deskline.stack.stack import MADE_BY_US, Options, Stack, lock_is_free, service_names
+from deskline.stack.standing import Standing, sentences
+from deskline.stack.standing import read as read_standing
 from deskline.stack.supervisor import parse_replicas, stop_leftovers
+from deskline.targets import BootstrapServers, PostgresDsn, TopicPrefix, settings_of
+from deskline.terminal_text import printable
 
 DEFAULT_STATE_DIR: Final = Path(".deskline")
 # Services drain for half a minute at worst, then PostgreSQL and Kafka get twenty seconds each.
@@ -192,32 +198,79 @@ def down(
 
 
 def status(
-    state_dir: StateDir = DEFAULT_STATE_DIR,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
+    *,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="DESKLINE_STATE_DIR", help="The directory of a running `deskline up`. [default: .deskline]"
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
+    lang: Annotated[str, typer.Option("--lang", help="en or zh.")] = "en",
+    bootstrap_servers: BootstrapServers = None,
+    topic_prefix: TopicPrefix = None,
+    postgres_dsn: PostgresDsn = None,
 ) -> None:
-    """Show what runs on the directory: services, readiness, lag. Exit code 1 unless all of it is ready.
+    """Say in one screen whether customers are waiting, and why: agents, overdue clocks, how far each service is behind.
+
+    With a state directory also what runs there, instance by instance. Of another deployment name its servers, by options or
+    DESKLINE_….
+    Exit code 1 unless all that could be asked is ready.
 
     For example:
 
-      deskline status
+      deskline status --lang zh
 
       watch -n 1 deskline status --state-dir ~/deskline
+
+      deskline status --bootstrap-servers kafka1:9092 --postgres-dsn postgresql://deskline:…@db/deskline
     """
-    stack: dict[str, Any] | None = read_json(state_dir / "stack.json")
-    if stack is None:
-        starting = state_dir.is_dir() and not lock_is_free(state_dir)
+    if lang not in ("en", "zh"):
+        raise UsageError(f"--lang {lang}: write en or zh")
+    directory = state_dir or DEFAULT_STATE_DIR
+    stack: dict[str, Any] | None = read_json(directory / "stack.json")
+    named = postgres_dsn is not None or "DESKLINE_POSTGRES_DSN" in os.environ
+    if stack is None and (state_dir is not None or not named):
+        starting = directory.is_dir() and not lock_is_free(directory)
         raise UsageError(
-            f"{state_dir} is still starting."
+            f"{directory} is still starting."
             if starting
-            else f"Nothing runs on {state_dir}. Start it with deskline up."
+            else f"Nothing runs on {directory}. Start it with deskline up, or name a deployment with --postgres-dsn."
         )
-    rows = asyncio.run(_ask_all(stack))
+    settings = settings_of(
+        directory if stack is not None else None,
+        bootstrap_servers=bootstrap_servers,
+        topic_prefix=topic_prefix,
+        postgres_dsn=postgres_dsn,
+    )
+    rows, standing = asyncio.run(_whole(settings, stack))
     if as_json:
-        typer.echo(json.dumps({**{key: stack[key] for key in ("bootstrap_servers", "topic_prefix")}, "services": rows}))
+        addresses = {"bootstrap_servers": settings.bootstrap_servers, "topic_prefix": settings.topic_prefix}
+        typer.echo(json.dumps({**addresses, "services": rows, "customers": standing.plain()}, ensure_ascii=False))
     else:
-        _print_table(stack, rows)
-    if not all(row["ready"] for row in rows):
+        for line in sentences(standing, "zh" if lang == "zh" else "en", _not_ready(rows)):
+            typer.echo(printable(line))
+        if stack is not None:
+            _print_table(stack, rows)
+    if standing.away or not all(row["ready"] for row in rows):
         raise typer.Exit(1)
+
+
+async def _whole(settings: ServiceSettings, stack: dict[str, Any] | None) -> tuple[list[dict[str, Any]], Standing]:
+    # Its warnings about a broker that is away say less than the screen.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+    async def nothing() -> list[dict[str, Any]]:
+        return []
+
+    rows, standing = await asyncio.gather(nothing() if stack is None else _ask_all(stack), read_standing(settings))
+    return rows, standing
+
+
+def _not_ready(rows: list[dict[str, Any]]) -> list[str]:
+    """Services of which no instance is ready."""
+    ready = {row["instance"].rpartition("-")[0] for row in rows if row["ready"]}
+    return sorted({row["instance"].rpartition("-")[0] for row in rows} - ready)
 
 
 async def _ask_all(stack: dict[str, Any]) -> list[dict[str, Any]]:
@@ -228,7 +281,7 @@ async def _ask_all(stack: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 async def _ask(name: str, instance: dict[str, Any]) -> dict[str, Any]:
-    ready, metrics = await asyncio.gather(get(f"{instance['http']}/readyz"), get_metrics(instance["http"]))
+    ready = await get(f"{instance['http']}/readyz")
     row: dict[str, Any] = {
         "instance": name,
         "pid": instance["pid"],
@@ -241,25 +294,11 @@ async def _ask(name: str, instance: dict[str, Any]) -> dict[str, Any]:
             row |= {key: value for key, value in json.loads(ready[1]).items() if key not in ("service", "ready")}
         except ValueError:
             row["answers"] = False
-    if metrics is not None:
-        waiting = metric_sum(metrics[1].decode("utf-8", "replace"), "deskline_requests_waiting")
-        if waiting is not None:
-            row["waiting"] = int(waiting)
     return row
 
 
-def metric_sum(text: str, name: str) -> float | None:
-    """The sum over all labels of one metric in Prometheus text; None where it is not there."""
-    values = [
-        float(line.rsplit(None, 1)[1])
-        for line in text.splitlines()
-        if line.startswith(name) and line[len(name) : len(name) + 1] in ("{", " ")
-    ]
-    return sum(values) if values else None
-
-
 def _print_table(stack: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    table = Table("instance", "pid", "ready", "caught up", "lanes", "lag", "waiting", "http", title="deskline")
+    table = Table("instance", "pid", "ready", "caught up", "lanes", "lag", "http")
     for row in rows:
         table.add_row(
             row["instance"],
@@ -268,7 +307,6 @@ def _print_table(stack: dict[str, Any], rows: list[dict[str, Any]]) -> None:
             "yes" if row.get("caught_up") else "no",
             str(row.get("lanes", "")),
             str(row.get("lag_records", "")),
-            str(row.get("waiting", "")),
             row["http"],
         )
     console = Console()

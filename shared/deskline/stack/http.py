@@ -30,3 +30,13 @@ async def get_metrics(address: str) -> tuple[int, bytes] | None:
     """``/metrics`` of a service at ``http://host:port``, with the token of this environment where it has one."""
     token = ServiceSettings().metrics_token
     return await get(f"{address}/metrics", token=None if token is None else token.get_secret_value())
+
+
+def metric_sum(text: str, name: str) -> float | None:
+    """The sum over all labels of one metric in Prometheus text; None where it is not there."""
+    values = [
+        float(line.rsplit(None, 1)[1])
+        for line in text.splitlines()
+        if line.startswith(name) and line[len(name) : len(name) + 1] in ("{", " ")
+    ]
+    return sum(values) if values else None

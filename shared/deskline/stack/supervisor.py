@@ -153,6 +153,20 @@ class Supervisor:
             self._spawn(instance)
             instance.task = asyncio.create_task(self._keep(instance))
 
+    async def scale(self, service: str, count: int) -> None:
+        """So many instances of the service from now on: further ones are started, surplus ones end in order, the last first."""
+        mine = sorted((each for each in self.instances if each.service == service), key=lambda each: each.number)
+        surplus = mine[count:]
+        await self._end(surplus)
+        self.instances = [each for each in self.instances if each not in surplus]
+        for port in free_ports(max(0, count - len(mine))):
+            number = 1 + max((each.number for each in self.instances if each.service == service), default=0)
+            instance = Instance(service, number, port)
+            self.instances.append(instance)
+            self._spawn(instance)
+            instance.task = asyncio.create_task(self._keep(instance))
+        self._changed()
+
     async def stop(self) -> None:
         """SIGTERM to all at once, SIGKILL to those that do not go in time."""
         self._stopping = True
