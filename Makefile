@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down gateway status test test-unit test-faults lint types contracts docs-check check-alerts check-chart chart-tools sbom bench bench-quality bench-routing bench-decode ci lock clean
+.PHONY: help setup setup-dev demo up down gateway status test test-unit test-faults rehearse lint types contracts docs-check check-alerts check-chart chart-tools sbom bench bench-quality bench-routing bench-decode ci lock clean
 
 help: ## Show this list
 	@echo "deskline: make TARGET [ARGS='...']"
@@ -61,13 +61,16 @@ status: $(VENV)/.run ## Say in one screen how the stack is
 	@$(BIN)/deskline status $(ARGS)
 
 test: $(VENV)/.dev ## All tests but the fault plan: units, then real Kafka and PostgreSQL (ARGS='-k name')
-	@$(BIN)/python -m pytest -m "not faults" -n 2 --dist loadgroup --histories 10000 $(ARGS)
+	@$(BIN)/python -m pytest -m "not faults and not rehearsal" -n 2 --dist loadgroup --histories 10000 $(ARGS)
 
 test-unit: $(VENV)/.dev ## Only what needs neither Kafka nor PostgreSQL: seconds
 	@$(BIN)/python -m pytest tests/unit -n 2 $(ARGS)
 
 test-faults: $(VENV)/.dev ## The fault plan: kills, freezes and restarts under load; minutes
 	@$(BIN)/python -m pytest -m faults $(ARGS)
+
+rehearse: $(VENV)/.dev ## Scaling, cells and upgrades under load, with figures (ARGS='-k scale'); many minutes
+	@$(BIN)/python -m pytest -m rehearsal -s $(ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy strict, import contracts, generated documents
 	@$(BIN)/ruff check .

@@ -65,6 +65,11 @@ class Traffic:
         self._out: list[Draft] = []
         self._recent: list[Draft] = []
         self._moved = 0.0
+        self._stopped = False
+
+    def stop(self) -> None:
+        """No new conversation begins; those under way are finished."""
+        self._stopped = True
 
     @property
     def sent(self) -> int:
@@ -101,7 +106,7 @@ class Traffic:
     async def _play(self) -> None:
         started = time.monotonic()
         begun = 0
-        while self.sent + len(self._out) < self.plan.records:
+        while not self._stopped and self.sent + len(self._out) < self.plan.records:
             due = (time.monotonic() - started) * self.plan.rate / _RECORDS_PER_TALK
             while begun < due:
                 self._begin(begun)
