@@ -363,3 +363,17 @@ async def topics(settings: Any) -> Any:
 
     await apply(settings, partitions=4)
     return settings
+
+
+@pytest.fixture
+async def another_cell(settings: Any, postgres: str, _template: str) -> AsyncIterator[Any]:
+    """Settings of a second deployment beside the test's own: topics and a database of its own on the same servers."""
+    from pydantic import SecretStr
+
+    from deskline.topics import apply
+
+    async with _new_database(postgres, _template) as dsn:
+        update = {"topic_prefix": f"{settings.topic_prefix}b-", "postgres_dsn": SecretStr(dsn)}
+        made = settings.model_copy(update=update)
+        await apply(made, partitions=4)
+        yield made

@@ -165,3 +165,42 @@ def test_every_command_explains_itself_with_an_example(command):
     result = run(command, "--help")
     assert result.exit_code == 0
     assert f"deskline config {command}" in result.stdout
+
+
+def cell(folder, **agents):
+    """A cell whose shops have these agents."""
+    (folder / "_default").mkdir(parents=True)
+    for shop, names in agents.items():
+        (folder / shop).mkdir()
+        rows = "".join(f"  - {{agent_id: {name}}}\n" for name in names)
+        (folder / shop / "agents.yaml").write_text(f"agents:\n{rows}", encoding="utf-8")
+    return folder
+
+
+def test_cells_that_share_nothing_are_taken_together(tmp_path):
+    one, two = cell(tmp_path / "a", tea=["ana"], silk=["ana"]), cell(tmp_path / "b", books=["ben"])
+    result = run("check", one, two)
+    assert (result.exit_code, result.stdout) == (0, "no mistakes: 5 shops, 15 documents in 2 cells\n")
+
+
+def test_an_agent_or_a_shop_of_two_cells_is_refused_by_name(tmp_path):
+    one, two = cell(tmp_path / "a", tea=["ana"], silk=["ana"]), cell(tmp_path / "b", books=["ben", "ana"], tea=["zoe"])
+    result = run("check", one, two)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        f"shop 'tea' is in {one} and in {two}; the gateway sends a shop to one cell",
+        (
+            f"agent 'ana' works in {one} (silk, tea) and in {two} (books); an agent has one status and one capacity, which two "
+            "routers cannot share: keep him in one cell, or give him an agent_id for each"
+        ),
+    ]
+    found = json.loads(run("check", one, two, "--json").stdout)["shared_by_cells"]
+    assert [(row["what"], row["name"]) for row in found] == [("shop", "tea"), ("agent", "ana")]
+    assert run("check", one).exit_code == run("check", two).exit_code == 0, "each is fine by itself"
+
+
+def test_agents_that_both_cells_have_in_default_are_refused_too(tmp_path):
+    for name in ("a", "b"):
+        folder = cell(tmp_path / name)
+        (folder / "_default" / "agents.yaml").write_text("agents: [{agent_id: desk-01}]", encoding="utf-8")
+    assert "agent 'desk-01' works in" in run("check", tmp_path / "a", tmp_path / "b").stderr

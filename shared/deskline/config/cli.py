@@ -7,6 +7,7 @@ or where something is away; 2 where the command was called wrongly.
 import asyncio
 import getpass
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -16,6 +17,7 @@ from deskline.clock import now_us, parse_rfc3339
 from deskline.config import schemas
 from deskline.config.apply import apply_directory, bodies_of, parse, publish_waiting, rollback
 from deskline.config.base import DEFAULT_SHOP, DocumentKind
+from deskline.config.cells import shared_by_cells
 from deskline.config.loading import KINDS, ConfigurationError, load_directory
 from deskline.config.planning import Change, plan_directory
 from deskline.config.rendering import difference
@@ -35,6 +37,7 @@ from deskline.errors import UsageError
 from deskline.options import AsJson
 from deskline.settings import ServiceSettings
 from deskline.targets import BootstrapServers, PostgresDsn, StateDir, TopicPrefix, settings_of
+from deskline.terminal_text import printable
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Check, apply, show and roll back the shops' configuration."
@@ -43,6 +46,10 @@ app = typer.Typer(
 T = TypeVar("T")
 
 Directory = Annotated[Path, typer.Argument(help="One folder per shop, one YAML file per document; _default always.")]
+Directories = Annotated[
+    list[Path],
+    typer.Argument(help="As for apply; several are cells beside each other: no shop and no agent may be in two."),
+]
 Shop = Annotated[str, typer.Argument(help="A shop's id; _default is what shops without their own run on.")]
 Document = Annotated[str | None, typer.Argument(help=f"One of {', '.join(KINDS)}; all of them without it.")]
 EffectiveFrom = Annotated[
@@ -58,22 +65,35 @@ By = Annotated[str | None, typer.Option(help="Who, for the history. [default: th
 
 
 @app.command()
-def check(directory: Directory, as_json: AsJson = False) -> None:
-    """Say everything that is wrong with a directory, without a database or a broker.
+def check(directories: Directories, as_json: AsJson = False) -> None:
+    """Say everything that is wrong with a directory, without a database or a broker; of several, what two cells may not share.
 
     For example:
 
       deskline config check examples/config
 
       deskline config check conf --json
+
+      deskline config check cell-a cell-b
     """
-    configuration = _guarded(lambda: load_directory(directory), as_json=as_json)
+    cells = {str(each): _guarded(partial(load_directory, each), as_json=as_json) for each in directories}
+    shared = shared_by_cells(cells)
+    warnings = [warning for configuration in cells.values() for warning in configuration.warnings]
     if as_json:
-        print_json({"problems": [], "warnings": plain(configuration.warnings), "shops": sorted(configuration.shops)})
-        return
-    print_warnings(configuration.warnings)
-    documents = sum(len(shop) for shop in configuration.shops.values())
-    typer.echo(f"no mistakes: {len(configuration.shops)} shops, {documents} documents")
+        shops = sorted({shop for configuration in cells.values() for shop in configuration.shops})
+        told = {"problems": [], "warnings": plain(warnings), "shops": shops}
+        print_json(told | ({"shared_by_cells": [one._asdict() for one in shared]} if len(cells) > 1 else {}))
+    else:
+        print_warnings(warnings)
+        for one in shared:
+            typer.echo(printable(str(one)), err=True)
+    if shared:
+        raise typer.Exit(1)
+    if not as_json:
+        shops_ = sum(len(configuration.shops) for configuration in cells.values())
+        documents = sum(len(shop) for configuration in cells.values() for shop in configuration.shops.values())
+        where = f" in {len(cells)} cells" if len(cells) > 1 else ""
+        typer.echo(f"no mistakes: {shops_} shops, {documents} documents{where}")
 
 
 @app.command("apply")
