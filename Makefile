@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down gateway status test test-unit test-faults rehearse lint types contracts docs-check check-alerts check-chart chart-tools sbom bench bench-quality bench-routing bench-decode ci lock clean
+.PHONY: help setup setup-dev demo up down gateway status test test-unit test-faults rehearse load soak chaos fuzz lint types contracts docs-check check-alerts check-chart chart-tools sbom bench bench-quality bench-routing bench-decode ci lock clean
 
 help: ## Show this list
 	@echo "deskline: make TARGET [ARGS='...']"
@@ -71,6 +71,21 @@ test-faults: $(VENV)/.dev ## The fault plan: kills, freezes and restarts under l
 
 rehearse: $(VENV)/.dev ## Scaling, cells and upgrades under load, with figures (ARGS='-k scale'); many minutes
 	@$(BIN)/python -m pytest -m rehearsal -s $(ARGS)
+
+load: $(VENV)/.dev ## A festival: arrivals × 4 and back, with figures and a plot (ARGS='--long' for 3 × 10 minutes, 1000 at a time, 200 agents)
+	@mkdir -p dist
+	@$(BIN)/python -m tests.load.rehearse festival --json dist/load.json --plot dist/load.png $(ARGS)
+
+soak: $(VENV)/.dev ## Five minutes of the same load: what grows (ARGS='--long' for thirty)
+	@mkdir -p dist
+	@$(BIN)/python -m tests.load.rehearse soak --json dist/soak.json --plot dist/soak.png $(ARGS)
+
+chaos: $(VENV)/.dev ## Every named fault under load, in an order drawn from a seed (ARGS='--list', '--draw 8', '--only NAME', '--seed N')
+	@mkdir -p dist
+	@$(BIN)/python -m tests.chaos --json dist/chaos.json $(ARGS)
+
+fuzz: $(VENV)/.dev ## A million mutated inputs for everything that reads bytes (ARGS='--inputs N --target NAME --seed N'); minutes
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy strict, import contracts, generated documents
 	@$(BIN)/ruff check .

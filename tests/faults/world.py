@@ -121,6 +121,7 @@ class World:
         replicas: Mapping[str, int] | None = None,
         *,
         environment: Mapping[str, str] | None = None,
+        make: Callable[[Options], Stack] = Stack,
         **options: Any,
     ) -> None:
         self.servers = servers
@@ -128,6 +129,7 @@ class World:
         self._replicas = replicas or TWO_OF_EACH
         self._environment = {"DESKLINE_SESSION_TIMEOUT_S": str(SESSION_S), **(environment or {})}
         self._options = {"partitions": PARTITIONS, **options}
+        self._make = make
         self._running: Stack | None = None
 
     @property
@@ -137,7 +139,7 @@ class World:
 
     async def __aenter__(self) -> Self:
         prefix = f"f{secrets.token_hex(4)}-"
-        self._running = Stack(
+        self._running = self._make(
             Options(
                 state_dir=self.servers.folder / prefix,
                 config_dir=CONFIG,
