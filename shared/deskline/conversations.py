@@ -95,6 +95,8 @@ class Folding(Protocol[S]):
     # Optional: ``async def gather(connection, events, states) -> Any``: reads, in the unit's own transaction and before anything
     # of it is decided, what spans conversations; what it gives is ``Context.gathered``. ``states``: (lane, subject) → state, of
     # those conversations of the unit that have one.
+    # Optional: ``foresee(events, states)``: of events that will come in one of the next units, with the states that are in memory; see
+    # ``deskline.work.Consumer``.
 
     def due(self, state: S) -> int | None:
         """When to be called again without an event: fires when the lane's watermark reaches it (µs)."""
@@ -122,6 +124,11 @@ class ConversationConsumer(Generic[S]):
         settle = getattr(folding, "settle", None)
         if settle is not None:
             self.settle = settle
+        foresee = getattr(folding, "foresee", None)
+        if foresee is not None:
+            self.foresee: Callable[[Sequence[Event]], None] = lambda events: foresee(
+                events, self._states.cached((event.partition, event.subject) for event in events)
+            )
         self._states = StateStore(folding.state, cached)
         self._effects = effects
         self._in_pieces = {kind for kind, writer in effects.items() if getattr(writer, "in_pieces", False)}

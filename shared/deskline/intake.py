@@ -77,6 +77,7 @@ class Intake:
         self._paused: set[TopicPartition] = set()
         self._stop_on_gap: bool = getattr(consumer, "on_gap", "accept") == "stop"
         self._settle: Callable[[int, Event], int | None] | None = getattr(consumer, "settle", None)
+        self._foresee: Callable[[Sequence[Event]], None] | None = getattr(consumer, "foresee", None)
 
     def hold(self, assigned: Iterable[TopicPartition]) -> None:
         """Newly assigned: nothing of them is fetched before their positions are known."""
@@ -114,6 +115,8 @@ class Intake:
                 records = [to_record(message, length) for message in messages[start : start + _YIELD_EVERY]]
                 found += [(record, judge(record)) for record in records]
                 await asyncio.sleep(0)
+        if self._foresee is not None:
+            self._foresee([result for found in fetched.values() for _, result in found if isinstance(result, Event)])
         return fetched
 
     def discard_fetch(self) -> None:

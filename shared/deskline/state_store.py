@@ -68,6 +68,10 @@ class StateStore(Generic[S]):
                 states[key] = self._cache[key] = state
         return states
 
+    def cached(self, keys: Iterable[tuple[int, str]]) -> dict[tuple[int, str], S]:
+        """Those that are in memory, as they are at this moment: the unit at work may be changing them."""
+        return {key: state for key in keys if (state := self._cache.get(key)) is not None}
+
     async def preload(self, connection: Connection, keys: Sequence[tuple[int, str]]) -> None:
         """Have these states in memory before they are asked for; only where nobody else can write them."""
         missing = [key for key in keys if key not in self._cache]

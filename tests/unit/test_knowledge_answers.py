@@ -1,5 +1,6 @@
 """What becomes of a message for which no rule has a word: answer, one short list, or a person with suggestions."""
 
+import asyncio
 import json
 
 import pytest
@@ -8,6 +9,7 @@ from tests.fixtures.autoreply import RULES, Log, Service, book
 from deskline.config.knowledge_document import Knowledge
 from deskline.config.rules_document import RulesDocument
 from deskline.ids import request_id
+from deskline_autoreply import handler
 
 ENTRIES = [
     {
@@ -178,3 +180,38 @@ def test_a_text_for_an_agent_is_not_foreseen_and_one_that_waits_only_where_much_
     request = request_id(log.subject, "message", "m-1")
     shop.unit(log.queued(3, request, since=0), log.assigned(4, request, "a-1"))
     assert shop.autoreply.to_be_compared([log.says(5, CLOSE, "m-4")], state) == []
+
+
+async def test_what_was_foreseen_is_encoded_once_and_the_unit_waits_for_it(monkeypatch):
+    encoded: list[list[str]] = []
+    finished = asyncio.Event()
+
+    async def encode(texts):
+        encoded.append(list(texts))
+        await finished.wait()
+
+    monkeypatch.setattr(handler, "_encode", encode)
+    autoreply = service().autoreply
+    first = [Log("c-1").says(0, CLOSE, "m-1"), Log("c-2").says(1, "怎么开发票", "m-2")]
+    autoreply.foresee(first, {})
+    unit = asyncio.create_task(autoreply.gather(None, first, {}))
+    await asyncio.sleep(0.01)
+    assert encoded == [[CLOSE]], "by whoever foresaw it, and by nobody else"
+    assert not unit.done()
+    finished.set()
+    await unit
+
+    # Tried again, in halves say, it is a unit like any that nobody foresaw; so is the next one.
+    await autoreply.gather(None, first, {})
+    assert encoded == [[CLOSE]], "one text alone is made when it is asked for"
+    await autoreply.gather(None, [Log("c-3").says(2, CLOSE, "m-3"), Log("c-4").says(3, FAINT, "m-4")], {})
+    assert encoded[1:] == [[CLOSE, FAINT]]
+
+
+async def test_a_record_that_cannot_be_looked_at_beforehand_is_left_to_its_unit(monkeypatch):
+    autoreply, events = service().autoreply, [Log().says(0, CLOSE, "m-1")]
+    with monkeypatch.context() as patch:
+        patch.setattr(type(autoreply), "to_be_compared", lambda *_: 1 / 0)
+        autoreply.foresee(events, {})
+    assert autoreply.to_be_compared(events, {}) == [CLOSE]
+    await autoreply.gather(None, events, {})

@@ -52,6 +52,8 @@ SOURCE: Final = "/deskline/autoreply"
 RECEIVED: Final = "message.received.v1"
 # Contract §5: sla and this service take a customer without a tier as regular.
 _NO_TIER: Final = "regular"
+# Records of some units that were fetched and never decided here: their lanes went to another instance.
+_MOST_FORESEEN: Final = 50_000
 
 
 class State(msgspec.Struct):
@@ -83,6 +85,8 @@ class Autoreply:
         self._count = count
         self._count_other_shop = count_other_shop
         self._delayed = delayed
+        self._foreseen: dict[tuple[str, int, int], asyncio.Task[None] | None] = {}
+        """(topic, partition, offset) → what encodes its text and its neighbours'; None where none of them needs it."""
 
     @property
     def versions(self) -> Versions:
@@ -248,13 +252,7 @@ class Autoreply:
         self, connection: Connection, events: Sequence[Event], states: Mapping[tuple[int, str], State]
     ) -> Resting:
         """Which rules rest for the customers of this unit, where rules have a cooldown at all."""
-        texts = self.to_be_compared(events, states)
-        if len(texts) > 1:
-            # Only here, because it brings numpy.
-            from deskline_autoreply.knowledge.vectors import encoder  # noqa: PLC0415
-
-            # It saves time and nothing else: what is decided does not depend on it.
-            await asyncio.to_thread(encoder().foresee, texts)
+        await self._encoded(events, states)
         customers = {
             (event.data.shop_id, event.data.customer.customer_id)
             for event in events
@@ -262,6 +260,39 @@ class Autoreply:
             and self._versions.rules(event.data.shop_id, event.at, event.broker_at)[1].cooldowns
         }
         return await load_resting(connection, customers) if customers else Resting()
+
+    def foresee(self, events: Sequence[Event], states: Mapping[tuple[int, str], State]) -> None:
+        """Begin the sentence vectors of records that come next, in another thread: it takes most of a busy unit's time.
+
+        It saves time and nothing else: what is decided does not depend on it.
+        """
+        try:
+            texts = self.to_be_compared(events, states)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the unit that has this record will meet it, and knows what to do
+            log.warning("the next records were not looked at beforehand", error=type(error).__name__)
+            return
+        task = asyncio.create_task(_encode(texts)) if texts else None
+        if len(self._foreseen) > _MOST_FORESEEN:
+            self._foreseen.clear()
+        self._foreseen.update(((event.topic, event.partition, event.offset), task) for event in events)
+
+    async def _encoded(self, events: Sequence[Event], states: Mapping[tuple[int, str], State]) -> None:
+        """The vectors of this unit's texts are there, but for few that nobody foresaw."""
+        new: list[Event] = []
+        tasks: set[asyncio.Task[None]] = set()
+        for event in events:
+            try:
+                task = self._foreseen.pop((event.topic, event.partition, event.offset))
+            except KeyError:
+                new.append(event)
+            else:
+                if task is not None:
+                    tasks.add(task)
+        texts = self.to_be_compared(new, states)
+        if len(texts) > 1:
+            await _encode(texts)
+        for task in tasks:
+            await task
 
     def to_be_compared(self, events: Sequence[Event], states: Mapping[tuple[int, str], State]) -> list[str]:
         """Texts of the unit that the knowledge base will most likely be asked, and compare by their meaning."""
@@ -332,6 +363,13 @@ class Autoreply:
             surge=self._versions.in_surge(shop, at),
             moment=self._versions.moment(shop, at, broker_at, rules.calendars) if rules.needs_moment else None,
         )
+
+
+async def _encode(texts: Sequence[str]) -> None:
+    # Only here, because it brings numpy.
+    from deskline_autoreply.knowledge.vectors import encoder  # noqa: PLC0415
+
+    await asyncio.to_thread(encoder().foresee, texts)
 
 
 class _Telling:

