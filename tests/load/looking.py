@@ -151,6 +151,7 @@ async def figures(stack: Stack, phase_of: Callable[[int], str]) -> dict[str, Any
         if word == "breached":
             late.append((at - parse_rfc3339(data["due_at"])) / SECOND)
     return {
+        "records_on_topics": sum(len(records) for records in topics.values()),
         "kept": {phase: _kept(counts) for phase, counts in kept.items()},
         "decided": _decided(topics, phase_of),
         "breaches_told": _spread(late),

@@ -198,9 +198,21 @@ def _soak(found: dict[str, Any], samples: list[Sample]) -> list[str]:
             flat(f"table {name}", [(one[0] + one[1]) / 1e6 for one in rows], 4.0, "MB")
         if dead > 20_000 and dead > 2 * live:
             missed.append(f"{name} has {dead} dead rows beside {live}")
+    found["database_bytes_per_record"] = _bytes_per_record(found, samples)
+    _say(f"bytes in the database for each record on the topics: {found['database_bytes_per_record']}")
     missed += _told(found)
     _machine(found, samples)
     return missed
+
+
+def _bytes_per_record(found: dict[str, Any], samples: list[Sample]) -> dict[str, int]:
+    """By schema, tables and indexes, from the first sample to the last; the archive has every record, the others' states of conversations."""
+    grown: dict[str, int] = {}
+    for name, (size, indexes, _, _) in samples[-1].tables.items():
+        before = samples[0].tables.get(name, (0, 0, 0, 0))
+        schema = name.split(".")[0]
+        grown[schema] = grown.get(schema, 0) + size + indexes - before[0] - before[1]
+    return {schema: round(size / max(1, found["records_on_topics"])) for schema, size in sorted(grown.items())}
 
 
 if __name__ == "__main__":
