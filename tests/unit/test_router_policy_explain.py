@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 
 from deskline.config.documents import RoutingCondition, RoutingDocument, RoutingPolicy, RoutingRule, Step, TierRule
 from deskline.config.routing_document import (
+    DEFAULT_STEPS,
     Calling,
     Choice,
     Complaints,
@@ -149,3 +150,17 @@ def test_the_command_reads_a_directory(shop, code):
     assert result.exit_code == code
     if not code:
         assert "规则" in result.output
+
+
+def test_what_no_rule_fits_gives_up_skills_late_and_says_so():
+    policy = RoutingDocument(
+        rules=(RoutingRule(rule_id="vip", when=RoutingCondition(tiers=("vip",)), steps=(Step(),)),)
+    )
+    assert RoutingDocument().rules[0].steps == DEFAULT_STEPS
+    assert (DEFAULT_STEPS[0].wait_s, DEFAULT_STEPS[0].keep_skills, DEFAULT_STEPS[1].keep_skills) == (120, True, False)
+    for language, said in (
+        ("en", "What no rule fits waits 2 min for somebody with the skills, then for anybody."),
+        ("zh", "没有规则符合时：先等有技能的人，最多 2 分钟，再找任何人。"),
+    ):
+        assert said in policy_sentences(policy, {}, language)
+        assert said not in policy_sentences(RoutingDocument(), {}, language)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from deskline.config.documents import Agent, RoutingCondition, RoutingPolicy, RoutingRule, Step, TierRule
-from deskline.config.routing_document import Notices, Order, Qualification, SlaActions, Threshold, Turns
+from deskline.config.routing_document import DEFAULT_STEPS, Notices, Order, Qualification, SlaActions, Threshold, Turns
 from deskline_router.policy.people import reserve_of
 
 Language = Literal["en", "zh"]
@@ -79,7 +79,7 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
     "share": ("; at most {n} % of these requests come this way", "；此类请求最多 {n}% 走这一步"),
     "hand_up": ("; after {x} with that agent it goes on to the next step", "；接待满 {x} 后自动升级到下一步"),
     "skip": ("; skipped where there is nobody like that here", "；没有或不在线就跳过"),
-    "standing": ("What no rule fits waits 30 s for somebody with the skills, then for anybody.", "没有规则符合时：先等有技能的人 30 秒，再找任何人。"),
+    "standing": ("What no rule fits waits {x} for somebody with the skills, then for anybody.", "没有规则符合时：先等有技能的人，最多 {x}，再找任何人。"),
     # the rest
     "mode_assigned": ("Conversations are given to agents at once.", "会话直接分配给客服。"),
     "mode_offered": ("Conversations are offered; who does not accept within {x} misses it, and after {n} missed in a row is paused.", "会话以邀请方式派给客服：{x}内未接受算错过，连续错过 {n} 次自动暂停。"),
@@ -169,7 +169,7 @@ def policy_sentences(
     speak = _Speaker(language)
     found = [*_tiers(policy.tiers, speak), *(line for rule in policy.rules for line in _rule(rule, speak))]
     if not any(rule.when == RoutingCondition() for rule in policy.rules):
-        found.append(speak.say("standing"))
+        found.append(speak.say("standing", x=speak.time(DEFAULT_STEPS[0].wait_s or 0)))
     mode = "mode_assigned" if policy.mode == "assigned" else "mode_offered"
     found.append(speak.say(mode, x=speak.time(policy.accept_s), n=policy.pause_after_missed))
     found += _order(policy.order, speak)

@@ -4,7 +4,7 @@ Defaults mean what contract §3 and §4 say where a shop has written nothing: ev
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -166,6 +166,11 @@ class RoutingRule(Document):
                     name,
                 )
         return self
+
+
+DEFAULT_STEPS: Final = (Step(wait_s=120), Step(keep_skills=False))
+"""Where nothing is configured, or nothing fits. Two thirds of the promise for somebody with the skills: whoever lacks them takes half as
+long again, and under load everybody behind waits for that (docs/performance.md, routing policies)."""
 
 
 # --- the policy beside its rules --------------------------------------------------------------------------------
@@ -352,7 +357,7 @@ class RoutingPolicy(Document):
     pause_after_missed: Annotated[int, Field(ge=1)] = 3
     """Offers missed in a row before the agent is paused."""
     tiers: tuple[TierRule, ...] = ()
-    rules: tuple[RoutingRule, ...] = (RoutingRule(rule_id="default", steps=(Step(wait_s=30), Step(keep_skills=False))),)
+    rules: tuple[RoutingRule, ...] = (RoutingRule(rule_id="default", steps=DEFAULT_STEPS),)
     """First match wins. The last rule should match everything; without one the default rule stands behind."""
     order: Order = Order()
     choice: Choice = Choice()

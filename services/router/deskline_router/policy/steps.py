@@ -11,13 +11,13 @@ from typing import Final, NamedTuple
 from deskline.config.base import span_seconds
 from deskline.config.documents import Agent as AgentConfig
 from deskline.config.documents import RoutingCondition, RoutingRule, Step
-from deskline.config.routing_document import GRADES
+from deskline.config.routing_document import DEFAULT_STEPS, GRADES
 from deskline_router.model import SECOND, Cause, Request, Shop
 from deskline_router.policy.people import tier_of
 
 LIST_LIMIT: Final = 64
 """Of every list of the contract (§1)."""
-_STANDING_RULE: Final = RoutingRule(rule_id="default", steps=(Step(wait_s=30), Step(keep_skills=False)))
+_STANDING_RULE: Final = RoutingRule(rule_id="default", steps=DEFAULT_STEPS)
 """Stands behind a list of rules of which none matches, so that nobody waits without a rule."""
 
 
