@@ -12,7 +12,8 @@ help: ## Show this list
 	@echo "deskline: make TARGET [ARGS='...']"
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# uv first (one small wheel, by hash), because it installs the rest ten times as fast; pip does it where uv cannot.
+# uv first (one small wheel, by hash), because it installs the rest ten times as fast; pip does it where uv cannot. Compiled,
+# because a process that may not write bytecode (PYTHONDONTWRITEBYTECODE) would compile a second's worth at each of its starts.
 $(VENV)/.bootstrapped: requirements/bootstrap.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "deskline needs Python 3.11 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@echo "Making $(VENV) ..."
@@ -22,10 +23,11 @@ $(VENV)/.bootstrapped: requirements/bootstrap.txt
 
 define install
 	@echo "Installing $(1) (hash-pinned) ..."
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $(1) \
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r $(1) \
 	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . \
 	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q shared services
 endef
 
 $(VENV)/.run: $(VENV)/.bootstrapped requirements/run.txt pyproject.toml
