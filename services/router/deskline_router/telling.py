@@ -1,5 +1,6 @@
 """From decisions to records of ``routing.v1``: ids, times and bytes; and from records to the policy's inputs."""
 
+from functools import lru_cache
 from typing import Any, Final
 
 from deskline.clock import parse_rfc3339, rfc3339
@@ -65,7 +66,7 @@ def output(emission: Emission, identity: str) -> Output:
 
 def _required(required: dict[str, Any]) -> Any:
     fields = dict(required)
-    fields["skills"] = tuple(new(RequiredSkill, **skill) for skill in required["skills"])
+    fields["skills"] = tuple(_required_skill(**skill) for skill in required["skills"])
     if "grades" in fields:
         fields["grades"] = tuple(fields["grades"])
     return new(Required, **fields)
@@ -76,8 +77,27 @@ def _explanation(explanation: dict[str, Any]) -> Any:
     fields["required"] = _required(fields["required"])
     fields["relaxed"] = tuple(fields["relaxed"])
     fields["chosen"] = new(Chosen, **fields["chosen"])
-    fields["candidates"] = tuple(new(Candidate, **candidate) for candidate in fields["candidates"])
+    fields["candidates"] = tuple(_candidate(**candidate) for candidate in fields["candidates"])
     return new(Explanation, **fields)
+
+
+# The same few are named again and again, and what is made of them is frozen.
+
+
+@lru_cache(8192)
+def _required_skill(skill: str, proficiency: int) -> Any:
+    return new(RequiredSkill, skill=skill, proficiency=proficiency)
+
+
+@lru_cache(65_536)
+def _rejected(agent_id: str, failed: str, numbers: str | None) -> Any:
+    return new(Candidate, agent_id=agent_id, failed=failed, numbers=numbers)
+
+
+def _candidate(agent_id: str, failed: str | None = None, numbers: str | None = None, score: float | None = None) -> Any:
+    if failed is None:
+        return new(Candidate, agent_id=agent_id, score=score)
+    return _rejected(agent_id, failed, numbers)
 
 
 def surge_id(word: SurgeWord) -> str:

@@ -86,13 +86,18 @@ READING: Final = {kind.name: _envelope(kind.name, kind.model, writing=False) for
 WRITING: Final = {kind.name: _envelope(kind.name, kind.model, writing=True) for kind in REGISTRY.values()}
 
 
+_NEW: Final[dict[type[BaseModel], type[msgspec.Struct]]] = {}
+"""What ``new`` makes of each model: looked up for every part of every output."""
+
+
 def new(model: type[M], /, **fields: Any) -> M:
     """The data of an event, or a part of it, ready for ``encode``: ``new(Author, kind="bot", id="autoreply")``.
 
     Typed as the model; at run time the struct derived from it, which has the same attributes. Missing and unknown
     fields raise ``TypeError`` here, wrong values ``ValueError`` in ``encode``.
     """
-    return typing.cast("M", struct_of(model)(**fields))
+    made: Any = _NEW.get(model) or _NEW.setdefault(model, struct_of(model))
+    return made(**fields)  # type: ignore[no-any-return]
 
 
 # --- checks that msgspec cannot do ----------------------------------------------------------------------------------

@@ -378,7 +378,9 @@ class World:
         if configured is None:
             return 0
         base = configured.capacity if agent.stated_capacity is None else agent.stated_capacity
-        return max([base, *self._raised(agent.agent_id, base)]) if base else 0
+        if not base or not self.surging:
+            return base
+        return max([base, *self._raised(agent.agent_id, base)])
 
     def _raised(self, agent_id: str, base: int) -> Iterable[int]:
         for shop_id in self.surging:
@@ -389,14 +391,12 @@ class World:
 
     def has_room(self, agent: Agent) -> bool:
         """For one more that the customer waits for, which counts full."""
-        return agent.taken + 100 * len(agent.wraps) + 100 <= 100 * self.capacity(agent)
+        return _room(agent, self.capacity(agent))
 
     def agent_changed(self, agent: Agent) -> None:
         """Must be called after every change of an agent: what matching asks is kept beside him."""
-        configured = self.catalog.agent(agent.agent_id)
-        self.roster.note(
-            agent, self.capacity(agent), self.has_room(agent), None if configured is None else configured.channels
-        )
+        configured, capacity = self.catalog.agent(agent.agent_id), self.capacity(agent)
+        self.roster.note(agent, capacity, _room(agent, capacity), None if configured is None else configured.channels)
 
     def configuration_changed(self) -> None:
         """Capacities, and what any queue asks for, may be others now."""
@@ -423,6 +423,10 @@ class World:
             return True
         agent_id = stage.agent
         return agent_id is not None and (agent_id in excluded or not self.available(agent_id, shop))
+
+
+def _room(agent: Agent, capacity: int) -> bool:
+    return agent.taken + 100 * len(agent.wraps) + 100 <= 100 * capacity
 
 
 def _agent_of(request: Request) -> str:
