@@ -51,7 +51,7 @@ CUSTOMERS: Final = Dashboard(
         Panel("Overdue now", (("sum by (metric) (deskline_sla_overdue_clocks)", "{{metric}}"),), "short",
               "Breached clocks that nobody has stopped.", "stat"),
         Panel("Longest overdue", (("max by (metric) (deskline_sla_overdue_age_seconds)", "{{metric}}"),), "s",
-              "Alerts from 120 s on, to the next person up from 900 s."),
+              "In the hours that count. Alerts from 120 s on, to the next person up from 900 s."),
         Panel("Missed, one hour", (("deskline:sla_missed:ratio1h", "{{objective}}"),), "percentunit",
               "Share of the clocks that ended in the last hour; none where there were none."),
         Panel("Breaches by metric", (

@@ -434,7 +434,9 @@ class Engine:
         )
         letter = failed_letter(record, error, service=self.consumer.name, topic_prefix=self.settings.topic_prefix)
         await self._unit([(lane, [record], [decoded])], {}, letter=letter)
-        self._metrics.failed.labels(self.consumer.name).inc()
+        self._metrics.failed.labels(self.consumer.name).inc(
+            exemplar={"record": f"{record.topic}/{record.partition}/{record.offset}"}
+        )
         if self._breaker.failed(now_us()):
             raise FatalError(
                 f"{self.settings.poison_limit} records failed within a minute: stopped before the topic is emptied "

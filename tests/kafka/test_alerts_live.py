@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 import yaml
 from deploy.monitoring import alerts, dashboards
+from prometheus_client.parser import text_string_to_metric_families
 from tests.fixtures.deployment import gateway, said
 
 from deskline.clock import now_us
@@ -184,7 +185,23 @@ def stack(tmp_path_factory) -> Iterator[Path]:
     ) as up:  # fmt: skip
         until(lambda: (state / "stack.json").exists() or up.poll() is not None, "stack.json", 150)
         assert up.poll() is None, (folder / "up.log").read_text()
+        (folder / "born.json").write_text(json.dumps(sorted(counted(state))))
         yield state
+
+
+def counted(state: Path) -> dict[str, float]:
+    """Every counter's and histogram's series of ours, by what it is called in all: its value, over the services."""
+    found: dict[str, float] = {}
+    for service, instances in json.loads((state / "stack.json").read_text())["services"].items():
+        for instance in instances:
+            with urllib.request.urlopen(f"{instance['http']}/metrics", timeout=30) as answer:
+                families = text_string_to_metric_families(answer.read().decode())
+            for family in families:
+                for sample in family.samples:
+                    if sample.name.startswith("deskline_") and family.type in {"counter", "histogram"}:
+                        name = f"{service} {sample.name} {sorted(sample.labels.items())}"
+                        found[name] = found.get(name, 0) + sample.value
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -269,6 +286,24 @@ async def test_a_breach_raises_the_alert_at_the_webhook_it_resolves_and_the_watc
     until(lambda: len(webhook.told("DesklineWatchdog")) >= before + 2, "the watchdog comes again and again")
     assert {receiver for receiver, _ in webhook.told("DesklineWatchdog")} == {"watchdog"}
     assert not webhook.told("DesklineDetectorAbsent"), "the stack is well"
+
+
+async def test_no_counter_is_born_after_the_start(stack):
+    born = set(json.loads((stack.parent / "born.json").read_text()))
+    assert len(born) > 500
+    topic, closed = gateway("conversation.closed.v1", "c-2", now_us(), "x-2", resolved=True)
+    await send(stack, said("c-2", now_us(), "m-2"), (topic, closed.replace(b"true", b'"perhaps"')))
+
+    def happened():
+        now = counted(stack)
+        wanted = (
+            "archive_invalid_records_total [('reason', 'bad_data')]",
+            "autoreply_decisions_total",
+            "router_told_total",
+        )
+        return now if all(any(word in name and value for name, value in now.items()) for word in wanted) else None
+
+    assert {name for name in until(happened, "all have decided") if name not in born} == set()
 
 
 def test_every_panel_asks_what_prometheus_understands_and_has_an_answer(prometheus):

@@ -1,15 +1,18 @@
 """What the services show: every label set from the start, bounded labels, boundaries on the targets, gauges that add up."""
 
+import json
 import re
+from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 from tests.unit.sla_world import Log, Service, at, book
 
 from deskline.calendars import horizon
 from deskline.clock import SECOND, parse_rfc3339, rfc3339
-from deskline.config.documents import Calendar
+from deskline.config.documents import Calendar, CalendarsDocument, SlaDocument, Weekly
 from deskline.lanes import Lane
 from deskline.metrics import EngineMetrics
 from deskline.outbox import Outbox
@@ -20,8 +23,12 @@ from deskline_autoreply.metrics import CHANNELS, DELAY_BUCKETS
 from deskline_autoreply.metrics import Metrics as AutoreplyMetrics
 from deskline_router.metrics import Metrics as RouterMetrics
 from deskline_sla.metrics import AGREEMENTS, ANSWER_BUCKETS, REMINDERS, TIERS, OverdueGauges, Tally
-from deskline_sla.model import METRICS, ShadowClock, Standing, Word
+from deskline_sla.model import METRICS, OverdueCount, ShadowClock, Standing, Word
 from deskline_sla.policy.targets import DEFAULTS
+from deskline_sla.watch import overdue_ages
+
+MINUTE = 60 * SECOND
+ROOT = Path(__file__).parents[2]
 
 BOUNDED = {
     "service", "topic", "partition", "metric", "tier", "type", "reason", "outcome", "agreement", "le", "generation",
@@ -83,6 +90,14 @@ def test_what_rules_ask_for_is_there_at_zero_before_anything_happens(registry):
     } == {*ALL_TOPICS}
 
 
+def test_every_family_has_its_label_sets_before_anything_happens(registry):
+    # Which variants there are, rules say: they are shown with their first reply. Lanes come with their owner.
+    bare = {
+        family.name for family in registry.collect() if family.type in {"counter", "histogram"} and not family.samples
+    }
+    assert bare == {"deskline_autoreply_variants"}
+
+
 def test_names_end_in_base_units_and_gauges_say_how_instances_are_put_together(registry):
     for family in registry.collect():
         assert not re.search(r"_(ms|millis\w*|minutes|hours|kb|mb|percent)$", family.name), family.name
@@ -94,6 +109,25 @@ def test_every_default_target_and_its_warnings_are_boundaries_of_the_answers():
     targets = {target for target in DEFAULTS.values() if target}
     wanted = {share * target for target in targets for share in (0.5, 0.8, 1)} | {60}
     assert wanted <= set(ANSWER_BUCKETS)
+
+
+def test_the_targets_of_the_shops_in_the_examples_are_boundaries_too():
+    written = [path.read_text(encoding="utf-8") for path in (ROOT / "examples" / "config").glob("*/sla.yaml")]
+    targets = {target for text in written for row in yaml.safe_load(text)["policies"] for target in row["targets"].values()}  # fmt: skip
+    assert len(targets) > 5
+    assert targets - {0, None} <= set(ANSWER_BUCKETS)
+
+
+def test_the_time_to_an_answer_names_the_clock_that_it_is_of():
+    made = CollectorRegistry()
+    tally = Tally(made)
+    service, log = Service(book()), Log()
+    service.folding.tally = tally
+    service.unit([log.customer(0, "m-1"), log.reply(12, "m-1")], at(12))
+    tally.committed()
+    (met,) = service.told("sla.met.v1")
+    line = f'deskline_sla_answer_seconds_bucket{{le="15.0",metric="instant_reply"}} 1.0 # {{clock_id="{met.data.clock_id}"}} 12'
+    assert line in generate_latest(made).decode()
 
 
 def test_an_aborted_unit_counts_nothing_and_a_committed_one_once():
@@ -178,12 +212,42 @@ def test_a_breach_that_is_retracted_is_no_longer_overdue():
 def test_overdue_gauges_show_count_and_age_and_fall_back_to_zero():
     made = CollectorRegistry()
     gauges = OverdueGauges(made)
-    gauges.show({"complaint_closure": (2, at(0))}, at(90))
+    gauges.show({"complaint_closure": (2, 90 * SECOND)})
     assert made.get_sample_value("deskline_sla_overdue_clocks", {"metric": "complaint_closure"}) == 2
     assert made.get_sample_value("deskline_sla_overdue_age_seconds", {"metric": "complaint_closure"}) == 90
-    gauges.show({}, at(91))
+    gauges.show({})
     assert made.get_sample_value("deskline_sla_overdue_clocks", {"metric": "complaint_closure"}) == 0
     assert made.get_sample_value("deskline_sla_overdue_age_seconds", {"metric": "complaint_closure"}) == 0
+
+
+def test_what_is_overdue_at_closing_does_not_grow_older_by_the_night():
+    closing, opening = at(12 * 3600), at(23 * 3600)
+    config = book()
+
+    def age(metric, due, now):
+        return overdue_ages([OverdueCount(metric, "", 1, due)], config, now)[metric][1] // SECOND
+
+    # Due a minute before closing; one whose target is used up at closing itself is due then, and breached at opening.
+    assert age("next_response", closing - MINUTE, closing + 3600 * SECOND) == 60
+    assert age("next_response", closing - MINUTE, opening + 30 * SECOND) == 90
+    assert age("agent_response", closing, opening + 30 * SECOND) == 30
+    # A complaint and a first reply count every hour there is.
+    assert age("complaint_closure", closing - MINUTE, opening) == 11 * 3600 + 60
+    assert age("instant_reply", closing - MINUTE, opening) == 11 * 3600 + 60
+    config.install("_default", "sla", SlaDocument.model_validate_json('{"complaints_count": "open_hours"}'), version=2, in_force_at=at(0))  # fmt: skip
+    assert age("complaint_closure", closing - MINUTE, opening) == 60
+
+
+def test_overdue_clocks_are_counted_over_shops_and_the_oldest_is_that_of_the_hours_of_its_own():
+    config, now = book(), at(14 * 3600)  # midnight
+    always = {"default": "a", "calendars": {"a": {"timezone": "UTC", "weekly": {key: ["00:00-24:00"] for key in Weekly.model_fields}}}}  # fmt: skip
+    config.install("night", "calendars", CalendarsDocument.model_validate_json(json.dumps(always)))
+    counts = [
+        OverdueCount("next_response", "day", 3, at(12 * 3600) - MINUTE),
+        OverdueCount("next_response", "night", 2, now - 5 * MINUTE),
+        OverdueCount("transfer_response", "day", 1, at(12 * 3600) - MINUTE),
+    ]
+    assert overdue_ages(counts, config, now) == {"next_response": (5, 5 * MINUTE), "transfer_response": (1, MINUTE)}
 
 
 def test_lag_and_watermark_of_a_lane_that_went_elsewhere_are_dropped_so_that_sums_hold():

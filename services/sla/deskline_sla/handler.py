@@ -250,9 +250,9 @@ def _overdue_changes(subject: str, lane: int, state: State, live: Decided) -> li
         told = state.told.get(name(clock))
         if told is not None and told.end == End.BREACHED:
             now[name(clock)] = clock
-    changes = [Overdue(lane, subject, str(key), "", 0) for key in state.overdue if key not in now]
+    changes = [Overdue(lane, subject, str(key), "", 0, "") for key in state.overdue if key not in now]
     changes += [
-        Overdue(lane, subject, str(key), METRICS[clock.metric], clock.due)
+        Overdue(lane, subject, str(key), METRICS[clock.metric], clock.due, clock.shop)
         for key, clock in now.items()
         if key not in state.overdue
     ]

@@ -489,3 +489,15 @@ class Overdue(NamedTuple):
     """Its name inside the conversation."""
     metric: str
     due_at: int
+    shop: str
+
+
+class OverdueCount(NamedTuple):
+    """The overdue clocks of one metric in one shop."""
+
+    metric: str
+    shop: str
+    """Empty: not known."""
+    clocks: int
+    oldest: int
+    """The earliest ``due_at`` among them."""

@@ -17,8 +17,8 @@ ON CONFLICT (clock_id) DO UPDATE SET
     candidate_met_at = excluded.candidate_met_at;
 
 -- name: overdue
-INSERT INTO overdue_clocks (lane, subject, clock, metric, due_at)
-SELECT * FROM unnest($1::integer[], $2::text[], $3::text[], $4::text[], $5::bigint[])
+INSERT INTO overdue_clocks (lane, subject, clock, metric, due_at, shop_id)
+SELECT * FROM unnest($1::integer[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[])
 ON CONFLICT (lane, subject, clock) DO UPDATE SET due_at = excluded.due_at;
 
 -- name: not_overdue
@@ -29,10 +29,10 @@ WHERE overdue_clocks.lane = gone.lane
     AND overdue_clocks.clock = gone.clock;
 
 -- name: count_overdue
-SELECT metric, count(*) AS clocks, min(due_at) AS oldest
+SELECT metric, shop_id, count(*) AS clocks, min(due_at) AS oldest
 FROM overdue_clocks
 WHERE lane = ANY($1::integer[])
-GROUP BY metric;
+GROUP BY metric, shop_id;
 
 -- name: reevaluations
 SELECT lane, done_until, reached_at, due, subject FROM reevaluations WHERE lane = ANY($1::integer[]);

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from deskline.postgres import Connection
 from deskline.sql_files import load_queries
-from deskline_sla.model import Overdue, ShadowClock, Standing
+from deskline_sla.model import Overdue, OverdueCount, ShadowClock, Standing
 
 _ABSENT: Final = (None,) * len(Standing._fields)
 
@@ -43,10 +43,10 @@ class OverdueClocks:
         if come:
             await connection.execute(self._queries["overdue"], *zip(*come, strict=True))
 
-    async def count(self, connection: Connection, lanes: Iterable[int]) -> dict[str, tuple[int, int]]:
-        """By metric: clocks, and the earliest ``due_at`` among them (µs), of these lanes."""
+    async def count(self, connection: Connection, lanes: Iterable[int]) -> list[OverdueCount]:
+        """Of these lanes."""
         rows = await connection.fetch(self._queries["count_overdue"], list(lanes))
-        return {row["metric"]: (row["clocks"], row["oldest"]) for row in rows}
+        return [OverdueCount(row["metric"], row["shop_id"], row["clocks"], row["oldest"]) for row in rows]
 
 
 def _row(clock: ShadowClock) -> tuple[Any, ...]:

@@ -2,17 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
 import structlog
 from prometheus_client import Gauge
 
-from deskline.calendars import horizon
+from deskline.calendars import ALWAYS, horizon
 from deskline.clock import SECOND, now_us
+from deskline.config.book import ConfigBook
 from deskline.postgres import TRANSIENT, Connection, connect
 from deskline.service import Runtime
 from deskline_sla.metrics import OverdueGauges
+from deskline_sla.model import Metric, OverdueCount
+from deskline_sla.policy.targets import counts_hours
 from deskline_sla.store import OverdueClocks
 
 log = structlog.get_logger(__name__)
@@ -23,6 +26,24 @@ _EVERY_S: Final = 1.0
 _SHARE: Final = 0.01
 _AT_LEAST_EVERY_S: Final = 10.0
 _BACK_OFF_S: Final = 2.0
+
+
+def overdue_ages(counts: Iterable[OverdueCount], config: ConfigBook, now: int) -> dict[str, tuple[int, int]]:
+    """Metric → (overdue clocks, for how long the oldest has been due, µs), as its shop's calendar counts today.
+
+    What a shop leaves open at closing does not grow older by the night: nobody need be called for it before it opens.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    for metric, shop, clocks, oldest in counts:
+        document = config.sla(shop, now)
+        hours = (
+            config.hours(shop, now, calendar=document.calendar)
+            if counts_hours(document, Metric[metric.upper()])
+            else ALWAYS
+        )
+        others, longest = found.get(metric, (0, 0))
+        found[metric] = (others + clocks, max(longest, hours.elapsed(oldest, now)))
+    return found
 
 
 def overdue(runtime: Runtime) -> Callable[[], Coroutine[Any, Any, None]]:
@@ -37,7 +58,9 @@ def overdue(runtime: Runtime) -> Callable[[], Coroutine[Any, Any, None]]:
                     if connection is None or connection.is_closed():
                         connection = await connect(runtime.settings, "sla")
                     began = time.monotonic()
-                    gauges.show(await clocks.count(connection, runtime.lanes()), now_us())
+                    counts = await clocks.count(connection, runtime.lanes())
+                    if runtime.config.ready:
+                        gauges.show(overdue_ages(counts, runtime.config, now_us()))
                     took_s = time.monotonic() - began
                     await asyncio.sleep(min(max(_EVERY_S, took_s / _SHARE), _AT_LEAST_EVERY_S))
                 except TRANSIENT as error:
