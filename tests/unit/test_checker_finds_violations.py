@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -332,3 +334,18 @@ def test_a_report_tells_the_conversation_of_a_violation_whole() -> None:
     assert lines[0] == str(violations[0])
     assert sum("message.received.v1" in line for line in lines) == 2
     assert all(kind in "\n".join(lines) for kind in ("handover.requested.v1", "conversation.closed.v1", "sla.met.v1"))
+
+
+def test_the_checker_and_the_oracles_histories_share_no_code_with_what_they_judge() -> None:
+    tests = Path(__file__).parents[1]
+    files = [*(tests / "checker").glob("*.py"), tests / "oracle" / "histories.py", tests / "oracle" / "judge.py"]
+    imported = {
+        (path.name, name)
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [each.name for each in node.names])
+    }
+    assert ("rules_sla.py", "tests.checker.fold") in imported
+    own = [(file, name) for file, name in imported if name.startswith(("deskline", "tests."))]
+    assert [each for each in own if not each[1].startswith(("tests.checker", "tests.oracle"))] == []
