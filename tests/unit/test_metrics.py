@@ -91,7 +91,7 @@ def test_what_rules_ask_for_is_there_at_zero_before_anything_happens(registry):
 
 
 def test_every_family_has_its_label_sets_before_anything_happens(registry):
-    # Which variants there are, rules say: they are shown with their first reply. Lanes come with their owner.
+    # Which variants there are, rules say: they are there as soon as these are known. Lanes come with their owner.
     bare = {
         family.name for family in registry.collect() if family.type in {"counter", "histogram"} and not family.samples
     }

@@ -8,7 +8,7 @@ from tests.fixtures.autoreply import Log
 from tests.unit.test_rules_manners import on, reply, service_with
 
 from deskline.config.rule_templates import fill, parse_template, plain, variables_of
-from deskline.config.rules_document import Reply
+from deskline.config.rules_document import Reply, RulesDocument
 from deskline_autoreply.metrics import Metrics
 from deskline_autoreply.model import Answered, Said
 from deskline_autoreply.policy.rules.saying import Saying
@@ -108,6 +108,23 @@ def test_the_variant_is_counted():
     (hit,) = service.hits
     assert (hit.id, hit.answered) == ("r0", 1)
     assert hit.variant in {"a", "b"}
+
+
+def test_variants_are_shown_at_0_before_the_first_reply_of_each():
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    variants = [{"variant": "a", "text": "甲"}, {"variant": "b", "text": "乙"}]
+    written = [
+        {"rule_id": "r", "when": on("你好"), "reply": {"variants": variants}},
+        {"rule_id": "plain", "when": on("您好"), "reply": {"text": "丙"}},
+    ]
+    rules = RulesDocument.model_validate({"rules": written}).rules
+    for _ in range(2):
+        metrics.foresee(rules)
+        shown = {tuple(s.labels.values()): s.value for m in registry.collect() for s in m.samples if "variants" in s.name and s.name.endswith("_total")}  # fmt: skip
+        assert shown == {("r", "a"): 0, ("r", "b"): 0}
+    metrics.count(Answered(Said("rule", "甲", variant="a"), "r"))
+    assert registry.get_sample_value("deskline_autoreply_variants_total", {"rule_id": "r", "variant": "a"}) == 1
 
 
 def test_variants_are_counted_with_a_bounded_number_of_series():

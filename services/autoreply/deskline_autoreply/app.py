@@ -2,6 +2,8 @@
 
 import asyncio
 
+from deskline.config.rules_document import RulesDocument
+from deskline.config.scenario_sets import with_scenarios
 from deskline.conversations import ConversationConsumer
 from deskline.retention import pruning
 from deskline.service import Runtime
@@ -25,7 +27,13 @@ async def build(runtime: Runtime) -> ConversationConsumer[State]:
     runtime.background.append(lookups.run)
     token = runtime.settings.desktop_token
     runtime.routes.append(("/knowledge", endpoint(autoreply.versions, lookups, token, lambda: runtime.config.ready)))
-    runtime.prepare_rules = Preparation(runtime.settings, autoreply.versions).prepare
+    preparation = Preparation(runtime.settings, autoreply.versions)
+
+    async def prepare(document: RulesDocument) -> None:
+        metrics.foresee(with_scenarios(document).rules)
+        await preparation.prepare(document)
+
+    runtime.prepare_rules = prepare
     runtime.background.append(pruning(runtime.settings, "autoreply", "shadow_decisions", "at"))
     runtime.background.append(pruning(runtime.settings, "autoreply", "cooldowns", "until"))
     return ConversationConsumer(

@@ -1,10 +1,12 @@
 """What autoreply counts beside the engine's own figures. Children are looked up once."""
 
+from collections.abc import Iterable
 from typing import Final, assert_never
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from deskline.clock import SECOND
+from deskline.config.rules_document import AutoreplyRule
 from deskline.records import Event
 from deskline_autoreply.model import Answered, Decision, HandedOver, Ignore, Ignored, Outcome, Reason
 from deskline_autoreply.policy.shadow import ShadowDecision, Tried, Verdict
@@ -73,14 +75,21 @@ class Metrics:
         )
         self._known_variants: set[tuple[str, str]] = set()
 
-    def _count_variant(self, rule_id: str | None, variant: str) -> None:
+    def foresee(self, rules: Iterable[AutoreplyRule]) -> None:
+        """Show the variants of these rules at 0 before the first reply of each."""
+        for rule in rules:
+            for text in () if rule.reply is None else rule.reply.texts:
+                if text.variant:
+                    self._variant(rule.rule_id, text.variant)
+
+    def _variant(self, rule_id: str | None, variant: str) -> Counter:
         """What came of each is in the table ``hits``; here is what goes out, and no more series than an operator can look at."""
         key = (rule_id or "", variant)
         if key not in self._known_variants:
             if len(self._known_variants) >= _MOST_VARIANTS:
                 key = ("other", "other")
             self._known_variants.add(key)
-        self._variants.labels(*key).inc()
+        return self._variants.labels(*key)
 
     def count_shadow(self, row: ShadowDecision) -> None:
         if row.verdict is not None:
@@ -107,10 +116,10 @@ class Metrics:
             case Answered(reply=said, rule_id=rule_id):
                 self._replied.inc()
                 if said.variant:
-                    self._count_variant(rule_id, said.variant)
+                    self._variant(rule_id, said.variant).inc()
             case HandedOver(reason=reason, reply=reply, rule_id=rule_id):
                 if reply is not None and reply.variant:
-                    self._count_variant(rule_id, reply.variant)
+                    self._variant(rule_id, reply.variant).inc()
                 self._handed[reply is not None, reason].inc()
             case Ignored(reason=ignored):
                 self._ignored[ignored].inc()
