@@ -59,19 +59,26 @@ async def test_the_command_counts_what_the_archive_holds_and_says_the_same_twice
     arguments = ["--shop", "s", "--from", DAY.isoformat(), "--to", DAY.isoformat(), "--postgres-dsn", archive, "--topic-prefix", "p-"]  # fmt: skip
 
     def run(name):
-        result = CliRunner().invoke(app, [*arguments, "--json", str(tmp_path / name), "--html", str(tmp_path / "r.html")])  # fmt: skip
+        written = [f"--{kind}={tmp_path / name}.{kind}" for kind in ("json", "csv", "html")]
+        result = CliRunner().invoke(app, [*arguments, *written], env={"COLUMNS": "160"})
         assert result.exit_code == 0, result.exception
-        return json.loads((tmp_path / name).read_text())
+        return result.stdout, *((tmp_path / f"{name}.{kind}").read_text() for kind in ("json", "csv", "html"))
 
-    first, second = [await asyncio.to_thread(run, name) for name in ("1.json", "2.json")]
-    assert first == second
+    one, two = [await asyncio.to_thread(run, name) for name in ("1", "2")]
+    assert one == two
+    shown, text, table, page = one
+    first = json.loads(text)
+    assert "all times in UTC" in shown
+    assert "45.0 s" in shown
+    assert "response_agent,12,mean_s,45.0" in table.splitlines()
     assert first["time_zone"] == "UTC"
     assert first["response"]["agent"]["hours"][0] == {
         "hour": 12, "answered": 1, "unanswered": 0, "mean_s": 45.0, "p50_s": 45.0, "p90_s": 45.0, "p95_s": 45.0, "within": 1.0,
     }  # fmt: skip
     assert (first["satisfaction"]["satisfied"], first["resolution"]["resolved"]) == (1.0, 1.0)
     assert first["source"]["records"] == len(LOG) - 1
-    assert "<svg" in (tmp_path / "r.html").read_text()
+    assert "<svg" in page
+    assert "all times in UTC" in page
 
 
 async def test_days_outside_the_period_are_not_looked_at(archive):
