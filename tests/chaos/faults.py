@@ -1,5 +1,5 @@
-"""The named faults. Each says what is expected beside what is expected of all: afterwards every instance is ready and caught up within a
-minute, and at the end nothing is lost, twice, out of order or false.
+"""The named faults. Each says what is expected beside what is expected of all: afterwards every instance is ready and caught up within
+three minutes, and at the end nothing is lost, twice, out of order or false.
 """
 
 from __future__ import annotations

@@ -225,9 +225,9 @@ class Festival:
             self._type(talk, talk.agent)
 
     def _type(self, talk: _Talk, agent: str) -> None:
-        """He answers when he has typed what came before; typing takes three to nine seconds."""
+        """He answers when he has typed what came before; typing takes two to five seconds, most of it a phrase from a list."""
         begins = max(time.monotonic(), self._typing[agent])
-        done = begins + self._chance.uniform(3, 9)
+        done = begins + self._chance.uniform(2, 5)
         self._typing[agent] = done
         self._later(done - time.monotonic(), lambda: self._answer(talk, agent))
 

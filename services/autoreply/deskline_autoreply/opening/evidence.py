@@ -32,7 +32,9 @@ _STRANGERS: Final = """
 """
 _RECEIVED: Final = "message.received.v1"
 _OUTCOMES: Final = ("reply.issued.v1", "handover.requested.v1", "message.ignored.v1")
-_LOOKED_BACK: Final = timedelta(days=28)
+_LOOKED_BACK: Final = timedelta(days=7)
+_READING_S: Final = 600.0
+"""No index leads to a shop in the archive: its days are read through."""
 _OUTCOME_WITHIN: Final = timedelta(minutes=10)
 
 
@@ -51,17 +53,18 @@ async def trials(settings: ServiceSettings, shop: str) -> list[Trial]:
 
 
 async def load(settings: ServiceSettings, shop: str) -> Tried | None:
-    """The shop's busiest minute of four weeks; None where nobody ever wrote."""
+    """The shop's busiest minute of seven days; None where nobody wrote."""
     topic, replies = (settings.topic_prefix + name for name in (CONVERSATIONS, REPLIES))
-    async with store.opened(settings, "archive") as connection:
-        row = await connection.fetchrow(_BUSIEST, to_datetime(now_us()) - _LOOKED_BACK, topic, shop)
+    async with store.opened(settings, "archive") as connection, connection.transaction(readonly=True):
+        await connection.execute(f"SET LOCAL statement_timeout = '{_READING_S:.0f}s'")
+        since = to_datetime(now_us()) - _LOOKED_BACK
+        row = await connection.fetchrow(_BUSIEST, since, topic, shop, timeout=_READING_S)
         if row is None:
             return None
         begin: datetime = row["minute"]
         until = begin + timedelta(minutes=1)
-        rows = await connection.fetch(
-            _MINUTE, begin, until + _OUTCOME_WITHIN, [topic, replies], shop, [_RECEIVED, *_OUTCOMES]
-        )
+        wanted = ([topic, replies], shop, [_RECEIVED, *_OUTCOMES])
+        rows = await connection.fetch(_MINUTE, begin, until + _OUTCOME_WITHIN, *wanted, timeout=_READING_S)
     return tried((dict(row) for row in rows), from_datetime(until))
 
 
