@@ -39,7 +39,9 @@ class _Talk:
 
 
 class Desks:
-    """``await Desks(…).run()`` returns when ``arrivals`` conversations have come and all of them are over."""
+    """``await Desks(…).run()`` returns when ``arrivals`` conversations have come, or as many as came ``within_s``, and all of them
+    are over.
+    """
 
     def __init__(
         self,
@@ -51,10 +53,13 @@ class Desks:
         *,
         rate: float,
         open_at_once: int,
+        within_s: float,
     ) -> None:
         self.arrivals, self.agents, self.shops = arrivals, agents, shops
-        self.rate, self.open_at_once = rate, open_at_once
+        self.rate, self.open_at_once, self.within_s = rate, open_at_once, within_s
         self.counts: Counter[str] = Counter()
+        self.heard = 0
+        """Words of the router, since the start."""
         self.talks: dict[str, _Talk] = {}
         """Those that are not over."""
         self._seed = seed
@@ -88,7 +93,8 @@ class Desks:
 
     async def _play(self) -> None:
         begun, credit, last = 0, 0.0, time.monotonic()
-        while begun < self.arrivals:
+        ends = last + self.within_s
+        while begun < self.arrivals and last < ends:
             now = time.monotonic()
             credit, last = min(credit + (now - last) * self.rate, self.rate), now
             while credit >= 1 and begun < self.arrivals and len(self.talks) < self.open_at_once:
@@ -100,6 +106,7 @@ class Desks:
         began = time.monotonic()
         for event in await self._listener.read():
             self._moved = began
+            self.heard += 1
             talk = self.talks.get(event["subject"])
             if talk is not None:
                 self._hear(talk, event["type"], event["data"])
