@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import random
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.load import festival_config
-from tests.load.festival import Festival, Plan
+from tests.load.festival import LASTS_S, Festival, Plan
 from tests.load.looking import Sample, Sampler, figures, plot
 
 from deskline.clock import SECOND
@@ -65,7 +66,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 async def _run(options: argparse.Namespace, folder: Path) -> int:
     plan = _plan(options)
-    config = festival_config.write(folder / "config", plan.agents, plan.at_once / 100 * 60)
+    config = festival_config.write(folder / "config", plan.agents, plan.at_once / LASTS_S * 60)
     # Durable, as a deployment is: what the disk costs is part of it.
     stack_options = Options(state_dir=folder, config_dir=config, dies_with_parent=True, kafka_profile="bench")
     async with Stack(stack_options, progress=_say) as stack:
@@ -185,7 +186,9 @@ def _soak(found: dict[str, Any], samples: list[Sample]) -> list[str]:
     for name in sorted(samples[-1].fds):
         if name == "postgres backends":
             continue
-        flat(f"memory of {name}", [sample.rss_mb.get(name, 0.0) for sample in samples], 15.0, "MB")
+        # A JVM takes the heap that it was given before it collects: of the broker the end is told, and no slope judged.
+        least = 15.0 if name != "kafka" else math.inf
+        flat(f"memory of {name}", [sample.rss_mb.get(name, 0.0) for sample in samples], least, "MB")
         flat(f"file handles of {name}", [float(sample.fds.get(name, 0)) for sample in samples], 12.0, "handles")
     flat("connections to PostgreSQL", [float(sample.connections) for sample in samples], 3.0, "connections")
     for name in sorted({name for sample in samples for name in sample.tables}):
