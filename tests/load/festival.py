@@ -26,7 +26,7 @@ from tests.load.sender import Sender
 SHOP = "节日店"
 _TICK_S = 0.05
 _HEARTBEAT_S = 20.0
-LASTS_S = 43.0
+LASTS_S = 82.0
 """About so long a conversation is under way: with it a number of conversations at a time becomes arrivals a second."""
 _FAQ = ("什么时候发货", "发什么快递", "怎么退货", "有优惠吗")
 _PROMOTION = ("活动什么时候开始", "满减怎么算", "定金能退吗")
@@ -191,7 +191,7 @@ class Festival:
     def _go_on(self, talk: _Talk) -> None:
         """The customer has an answer."""
         if talk.left > 0:
-            self._later(self._chance.uniform(8, 30), lambda: self._write(talk))
+            self._later(self._chance.uniform(20, 70), lambda: self._write(talk))
         else:
             self._later(self._chance.uniform(2, 8), lambda: self._close(talk))
 
