@@ -52,7 +52,7 @@ from deskline.postgres import TRANSIENT, Connection, connect, is_transient
 from deskline.records import Decoded, Event, Output, Record
 from deskline.settings import ServiceSettings
 from deskline.tasks import end_all
-from deskline.work import Consumer, Ripe, Work
+from deskline.work import Consumer, Ripe, Same, Work
 
 log = structlog.get_logger(__name__)
 
@@ -164,6 +164,9 @@ class Engine:
         self._prepare: Callable[[Connection, Mapping[int, int]], Awaitable[bool]] | None = getattr(
             consumer, "prepare", None
         )
+        self._remembered: (
+            Callable[[Connection, Mapping[tuple[str, int], int]], Awaitable[Mapping[tuple[str, int], Same]]] | None
+        ) = getattr(consumer, "remembered", None)
 
     # --- the outside -------------------------------------------------------------------------------------------------
 
@@ -294,6 +297,10 @@ class Engine:
                 return
             self.lanes = fresh
             self._by_tp = {(topic, lane.partition): lane for lane in fresh.values() for topic in lane.topics}
+            if self._remembered is not None:
+                before = {key: lane.positions[key[0]] for key, lane in self._by_tp.items()}
+                for key, same in (await self._remembered(connection, before)).items():
+                    self._by_tp[key].remembered[key[0]] = same
             self.consumer.lanes_changed(frozenset(lane.partition for lane in fresh.values()))
             await self._refresh_dues(connection)
             self._intake.begin(fresh)
@@ -625,6 +632,9 @@ class Engine:
             if self.lanes:
                 try:
                     await self._hear_ends()
+                    if self._asking_failed and self._remembered is not None:
+                        # Who knows what has become of its topics meanwhile.
+                        self.acquire_anew()
                     self._asking_failed = False
                 except TransientError as error:
                     self._asking_failed = True

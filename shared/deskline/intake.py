@@ -92,8 +92,9 @@ class Intake:
             for topic, position in lane.positions.items():
                 tp = self._tp(topic, lane.partition)
                 with contextlib.suppress(KafkaError, ValueError, AssertionError):
-                    # Raises where the assignment has just changed again: then the lanes are acquired again, too.
-                    self._kafka.seek(tp, position)
+                    # Raises where the assignment has just changed again: then the lanes are acquired again, too. Where the
+                    # record before the position is no longer there, the answer is "out of range", and leads to the position.
+                    self._kafka.seek(tp, position - 1 if topic in lane.remembered else position)
                     self._kafka.resume(tp)
                     self._paused.discard(tp)
 
@@ -156,6 +157,13 @@ class Intake:
         for both in records:
             offset = both[0].offset
             if offset < expected:
+                same = lane.remembered.pop(topic, None) if offset == expected - 1 else None
+                if same is not None and not same(both[0]):
+                    self.block(
+                        lane,
+                        f"{topic}/{lane.partition}: offset {offset} is not the record that was consumed there; the topic was made anew",
+                    )
+                    return
                 continue
             if offset > expected and not self._gap(lane, topic, expected, offset):
                 break

@@ -6,7 +6,7 @@ while the lane is owned, and stands still while the broker cannot be asked, beca
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -39,6 +39,8 @@ class Lane:
     """Offset that the next fetched record must have."""
     gap_seen: dict[str, int] = field(default_factory=dict)
     """Offset at which a gap was seen once; seen again after seeking back, the broker really has nothing there."""
+    remembered: dict[str, Callable[[Record], bool]] = field(default_factory=dict)
+    """topic → whether this record is the one that was consumed last before the position; asked once."""
     settle: dict[str, int] | None = None
     """Ends that the topics must reach before the record at the head may be consumed; its own need only be held so far."""
     ends: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -52,6 +54,7 @@ class Lane:
         self.positions = positions
         self.expected = dict(positions)
         self.pending = {topic: deque() for topic in self.topics}
+        self.remembered = {}
         self.settle = None
         self.ends.clear()
         self.marks.clear()

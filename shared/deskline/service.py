@@ -171,7 +171,7 @@ def run(name: str, build: Build, settings: ServiceSettings | None = None, *, nee
         raise SystemExit(runner.run(_main(name, build, settings, listener, needs_config=needs_config)))
 
 
-def _tune_collector() -> None:
+def tune_collector() -> None:
     """Leave what the process begins with out of every collection, and collect more seldom than by default.
 
     A unit of work makes tens of thousands of objects, nearly all of them free of cycles: Python's defaults would look
@@ -226,7 +226,7 @@ async def _main(
     http = asyncio.create_task(server.serve([listener]))
     work = asyncio.create_task(engine.run())
     stop = asyncio.create_task(stopping.wait())
-    _tune_collector()
+    tune_collector()
     log.info("started", http=f"http://{settings.http_host}:{listener.getsockname()[1]}")
     code = 0
     try:

@@ -7,7 +7,7 @@ happens: the engine retries (transient), re-reads (stale) or bisects until the o
 found and written to the dead letters (``failed``).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -40,6 +40,10 @@ class Work:
     """(topic, partition) → next offset to be read after this unit, for the lanes of this instance."""
     ahead: Sequence[Event] = ()
     """Where an event of this unit had to be settled: what is held of its topic and lane, this unit's included."""
+
+
+Same = Callable[[Record], bool]
+"""Whether a record is the one that is meant."""
 
 
 class Ripe(NamedTuple):
@@ -93,6 +97,10 @@ class Consumer(Protocol):
 
     # Optional: ``foresee(events)``: these have been fetched, and will come in one of the next units. What takes long may be begun
     # beside the unit at work; nothing that is decided may depend on it.
+
+    # Optional: ``async def remembered(connection, positions) -> mapping``: for each (topic, partition) and next offset, where it
+    # is known, whether a record is the one that was consumed last before it. Asked with every take-over of lanes: a topic that
+    # was made anew under its name, and has already grown past the position, stops its lane.
 
     def committed(self) -> None:
         """The unit is durable."""
