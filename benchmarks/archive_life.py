@@ -24,6 +24,7 @@ from deskline.errors import UsageError
 from deskline.events.wire import decode
 from deskline.postgres import Connection, connect
 from deskline.records import Record
+from deskline.service import tune_collector
 from deskline_archive import drill, legal, sealing
 from deskline_archive.cold import copy_segments
 from deskline_archive.days import close_days
@@ -65,6 +66,8 @@ def _records(messages: int) -> Iterator[list[Record]]:
 
 
 async def measure(figures: Figures, messages: int) -> None:
+    # As the service does it.
+    tune_collector()
     async with bench_stack({}) as stack:
         settings = stack.settings()
         with tempfile.TemporaryDirectory(prefix="deskline-archive-life-") as folder:

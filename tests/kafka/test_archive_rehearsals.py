@@ -237,7 +237,8 @@ async def test_a_full_disk_holds_up_the_archive_which_skips_nothing(
         assert await veiled(server.dsn)
 
 
-async def test_a_topic_made_anew_under_its_name_stops_its_partition_and_no_other(settings, home, eventually):  # noqa: F811
+@pytest.mark.parametrize("grown", [10, 60], ids=["shorter", "grown past our position"])
+async def test_a_topic_made_anew_under_its_name_stops_its_partition_and_no_other(settings, home, grown, eventually):  # noqa: F811
     async with running(settings) as runtime:
         await send(settings, 25)
         await send(settings, 3, topic="replies.v1")
@@ -261,7 +262,7 @@ async def test_a_topic_made_anew_under_its_name_stops_its_partition_and_no_other
         await eventually(again, "the topic is made anew", 30)
     finally:
         await admin.close()
-    await send(settings, 10, first=1000)
+    await send(settings, grown, first=1000)
     async with running(settings) as runtime:
         await eventually(lambda: f"{TOPIC}/0" in runtime.engine.lanes, "lanes", 40)
         await eventually(lambda: runtime.engine.lanes[f"{TOPIC}/0"].blocked, "it stops", 60)

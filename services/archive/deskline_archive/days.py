@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from deskline_archive.legal import puncture
+from deskline_archive.rows import WORD_COLUMNS, Words, words_copied
 from deskline_archive.store import load_queries
 from deskline_archive.veil import Vault, name_of, xored
 from deskline_archive.words import Hashes, folded, key_name, pairs, text_of
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from deskline.postgres import Connection
 
 _ROWS: Final = 5000
-_COLUMNS: Final = ("stream", "offset", "broker_time", "subject", "shop_id", "customer_id", "agent_id", "type", "grams")
 
 
 def index_key(vault: Vault | None, day: date, generation: int) -> bytes:
@@ -57,15 +58,19 @@ async def _fill(connection: Connection, day: date, generation: int, vault: Vault
     while rows := await connection.fetch(query, begin, begin + timedelta(days=1), *at, _ROWS):
         entries = []
         for row in rows:
-            stream, offset, broker_time, key, value, veiled, kind, subject, shop, customer, agent = row
+            stream, offset, broker_at, key, value, veiled, kind, subject, shop, customer, agent = row
             if veiled is not None and value is not None:
                 name = key if key is not None else name_of(key, *topics[stream], offset)
                 secret = None if vault is None else vault.key(name, veiled)
                 value = None if secret is None else xored(value, secret, stream, offset)
-            grams = hashes.of(pairs(folded(text_of(value))))
+            grams = pairs(folded(text_of(value)))
             if grams:
-                entries.append((stream, offset, broker_time, subject, shop, customer, agent, kind, grams))
-        await connection.copy_records_to_table(table(day, generation), columns=_COLUMNS, records=entries)
+                entries.append(
+                    Words(stream, offset, broker_at, subject, customer, kind, shop, agent, hashes.packed(grams))
+                )
+        await connection.copy_to_table(
+            table(day, generation), columns=WORD_COLUMNS, format="binary", source=io.BytesIO(words_copied(entries))
+        )
         count += len(entries)
         at = rows[-1]["stream"], rows[-1]["offset"]
     return count

@@ -8,7 +8,7 @@ from deskline.clock import DAY
 from deskline.errors import FatalError, StaleError
 from deskline.postgres import is_transient
 from deskline.records import ALL_TOPICS, DEAD_LETTERS, Invalid, Output, Record
-from deskline.work import Ripe, Tx, Work
+from deskline.work import Ripe, Same, Tx, Work
 from deskline_archive.metrics import Metrics
 from deskline_archive.model import Outcome
 from deskline_archive.policy import describe
@@ -74,6 +74,12 @@ class Archive:
         limit: int,  # noqa: ARG002
     ) -> tuple[Mapping[str, int], Mapping[int, int]]:
         return {}, {}
+
+    async def remembered(
+        self, connection: "asyncpg.Connection[asyncpg.Record]", positions: Mapping[tuple[str, int], int]
+    ) -> Mapping[tuple[str, int], Same]:
+        """A topic that was made anew under its name is noticed although it has grown past our position."""
+        return await self._store.remembered(connection, positions)
 
     def committed(self) -> None:
         unit, self._unit = self._unit, None

@@ -16,6 +16,8 @@ _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 # its bytes untouched.
 FIRST_DAY: Final = date(1, 1, 3).toordinal() - _EPOCH_DAY
 LAST_DAY: Final = date(9998, 12, 31).toordinal() - _EPOCH_DAY
+_FIRST: Final = FIRST_DAY * DAY_US
+_LAST: Final = (LAST_DAY + 1) * DAY_US - 1
 
 _LETTER: Final = Description(None, None, None, None, False, Validity.LETTER)
 _VALID: Final = str(Validity.VALID)
@@ -82,9 +84,9 @@ def day_of(at: int) -> int:
 
 def kept_at(at: int) -> int:
     """The time itself, or the nearest one that the database's days reach."""
-    if FIRST_DAY * DAY_US <= at < (LAST_DAY + 1) * DAY_US:
+    if _FIRST <= at <= _LAST:
         return at
-    return FIRST_DAY * DAY_US if at < 0 else (LAST_DAY + 1) * DAY_US - 1
+    return _FIRST if at < 0 else _LAST
 
 
 def spans(days: Iterable[int], longest: int) -> list[tuple[int, int]]:
@@ -105,15 +107,22 @@ def pack_headers(headers: Headers) -> bytes | None:
     """
     if not headers:
         return None
+    if len(headers) == 1:
+        return _pack_only(*headers[0])
     parts: list[bytes] = []
     for name, value in headers:
-        parts.append(_pack_name(name))
-        if value is None:
-            parts.append(_NULL)
-        else:
-            parts.append(len(value).to_bytes(4, "big"))
-            parts.append(value)
+        parts += (_pack_name(name), *_pack_value(value))
     return b"".join(parts)
+
+
+# A gateway's records mostly have the same one, the content type.
+@lru_cache(maxsize=256)
+def _pack_only(name: str, value: bytes | None) -> bytes:
+    return b"".join((_pack_name(name), *_pack_value(value)))
+
+
+def _pack_value(value: bytes | None) -> tuple[bytes, bytes]:
+    return (_NULL, b"") if value is None else (len(value).to_bytes(4, "big"), value)
 
 
 # Producers use a handful of names; the bound is for one that makes up a new name for every record.

@@ -29,8 +29,15 @@ FROM streams AS s LEFT JOIN LATERAL (
 WHERE starts_with(s.topic, $1) ORDER BY s.topic, s.partition;
 
 -- name: bodies
-SELECT "offset", broker_time, key, headers, value, generation FROM all_records
+-- Broker times in microseconds since 1970.
+SELECT "offset", (extract(epoch FROM broker_time) * 1000000)::bigint AS broker_at, key, headers, value, generation FROM all_records
 WHERE stream = $1 AND "offset" >= $2 AND "offset" < $3 ORDER BY "offset" LIMIT $4;
+
+-- name: bodies_at
+-- The records at these offsets of these topic partitions, where they are.
+SELECT r."offset", (extract(epoch FROM r.broker_time) * 1000000)::bigint AS broker_at, r.key, r.headers, r.value, r.generation, r.stream
+FROM unnest($1::integer[], $2::bigint[]) AS w (stream, at) CROSS JOIN LATERAL (
+    SELECT * FROM all_records AS x WHERE x.stream = w.stream AND x."offset" = w.at LIMIT 1) AS r;
 
 -- name: add_seal
 INSERT INTO seals (stream, number, first_offset, next_offset, tree_size, leaves, salts, peaks, consistency, origin, root, note, sealed_at, gap)
@@ -121,6 +128,22 @@ INSERT INTO restrictions (customer_id, who, why) VALUES ($1, $2, $3) ON CONFLICT
 
 -- name: restricted
 SELECT customer_id FROM restrictions ORDER BY at, customer_id;
+
+-- name: erasures_due
+-- Of those who are to be erased, whom something may have passed the floor for since they were last asked about.
+SELECT r.customer_id FROM restrictions AS r LEFT JOIN erasure_dues AS d ON d.customer_id = r.customer_id
+WHERE d.due IS NULL OR d.due <= now() ORDER BY r.at, r.customer_id;
+
+-- name: erasure_asked
+SELECT erasure_asked($1, $2, $3);
+
+-- name: keyless_due
+-- When the next record without a key passes the floor.
+SELECT (date_trunc('day', min(r.broker_time) AT TIME ZONE 'UTC') + interval '181 days') AT TIME ZONE 'UTC' FROM all_records AS r
+WHERE r.key IS NULL AND r.generation IS NOT NULL AND r.broker_time >= date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' - interval '180 days';
+
+-- name: apply_log
+SELECT apply_log($1);
 
 -- name: conversations_of
 -- In the database, and in the cold store alone.
@@ -222,7 +245,8 @@ SELECT finish_words($1, $2);
 
 -- name: spoken
 -- What somebody wrote on a day, after a position, in order.
-SELECT stream, "offset", broker_time, key, value, generation, type, subject, shop_id, customer_id, agent_id FROM raw_records
+SELECT stream, "offset", (extract(epoch FROM broker_time) * 1000000)::bigint AS broker_at, key, value, generation, type, subject, shop_id,
+       customer_id, agent_id FROM raw_records
 WHERE broker_time >= $1 AND broker_time < $2 AND validity = 'valid' AND type IN ('message.received.v1', 'message.sent.v1', 'reply.issued.v1')
   AND (stream, "offset") > ($3, $4) ORDER BY stream, "offset" LIMIT $5;
 
@@ -276,7 +300,8 @@ INSERT INTO copies (stream, number, name, sha256, bytes) VALUES ($1, $2, $3, $4,
 SELECT FROM dropped WHERE stream = $1 AND first_offset < $3 AND last_offset >= $2 LIMIT 1;
 
 -- name: segment_rows
-SELECT "offset", broker_time, key, headers, value, generation, type, subject, shop_id, customer_id, agent_id FROM all_records
+SELECT "offset", (extract(epoch FROM broker_time) * 1000000)::bigint AS broker_at, key, headers, value, generation,
+       broker_time, type, subject, shop_id, customer_id, agent_id FROM all_records
 WHERE stream = $1 AND "offset" >= $2 AND "offset" < $3 ORDER BY "offset";
 
 -- name: add_drill

@@ -390,7 +390,7 @@ async def rows(connection: Connection, stream: int, first: int, following: int) 
 
 
 def cleared(row: Any, stream: Stream, vault: Vault | None) -> tuple[Body | None, bytes | None]:
-    """The record (offset, broker time, key, headers, value and generation come first) as Kafka had it, and the salt that comes from its key: None where it was stored in the clear, and then
+    """The record (offset, broker time in µs, key, headers, value and generation come first) as Kafka had it, and the salt that comes from its key: None where it was stored in the clear, and then
     the seal has it. (None, None): its key has ended, it was erased.
     """
     offset, at, key, headers, value, generation = row[:6]
@@ -405,7 +405,7 @@ def cleared(row: Any, stream: Stream, vault: Vault | None) -> tuple[Body | None,
             return None, None
         headers, value = veil(secret, stream.id, offset, headers, value)
         salt = salt_of(secret, offset)
-    return _body(Body, (offset, from_datetime(at), key, headers, value)), salt
+    return _body(Body, (offset, at, key, headers, value)), salt
 
 
 class Report(NamedTuple):
@@ -490,7 +490,7 @@ def _reordered(
             body, salt = cleared((other, *veiled[at][1:6]), stream, vault)
             if at == other or body is None or salt is None:
                 continue
-            times = (body.broker_at, from_datetime(veiled[other]["broker_time"]))
+            times = (body.broker_at, veiled[other]["broker_at"])
             if any(
                 record_leaf(body._replace(broker_at=time), salt) == leaves[other - segment.first_offset]
                 for time in times
@@ -546,9 +546,7 @@ async def export(
         async for record in rows(connection, stream.id, segment.first_offset, segment.next_offset):
             body, salt = cleared(record, stream, vault)
             if body is None:
-                lines.append(
-                    {"offset": record["offset"], "broker_at": from_datetime(record["broker_time"]), "erased": True}
-                )
+                lines.append({"offset": record["offset"], "broker_at": record["broker_at"], "erased": True})
                 continue
             if salt is not None:
                 salts[body.offset] = salt

@@ -6,8 +6,11 @@ by that very transaction: ``forget`` after a rollback, so that it is read again.
 
 from __future__ import annotations
 
+import asyncio
 import re
+from contextlib import suppress
 from datetime import date, datetime
+from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -15,20 +18,22 @@ import asyncpg
 
 from deskline.clock import DAY, to_datetime
 from deskline.errors import FatalError, TransientError, UsageError
-from deskline_archive.policy import day_of, pack_headers, spans
+from deskline_archive.policy import day_of, kept_at, pack_headers, spans
 from deskline_archive.rows import COLUMNS, TABLE, Row, copied
 from deskline_archive.veil import Vault, name_of, veil
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from deskline.postgres import Connection
     from deskline.records import Record
+    from deskline.work import Same
     from deskline_archive.model import Description
 
 # Of one call of ensure_days(), which refuses more; far above what one unit needs.
 _DAYS_AT_ONCE: Final = 400
+_KNOWN: Final = 50_000
 _row: Final = tuple.__new__
 
 
@@ -63,6 +68,8 @@ class Store:
         self._erased_upto = -1
         self._stamp = 0
         self._generations: dict[bytes, int] = {}
+        # Of conversations that are talking now, their key; forgotten with what it was read from.
+        self._secrets: dict[bytes, tuple[int, bytes]] = {}
         self._streams: dict[tuple[str, int], int] = {}
         self._days: set[int] | None = None
 
@@ -125,6 +132,38 @@ class Store:
                     self._streams[row["topic"][len(self._prefix) :], row["partition"]] = row["id"]
         return self._streams
 
+    async def remembered(
+        self, connection: Connection, positions: Mapping[tuple[str, int], int]
+    ) -> dict[tuple[str, int], Same]:
+        """For each (topic, partition) and next offset: whether a record is the one that is stored before it. Of one that
+        cannot be read, time and key are compared.
+        """
+        numbers = {
+            row["id"]: (row["topic"].removeprefix(self._prefix), row["partition"])
+            for row in await connection.fetch(self._queries["streams"])
+            if row["topic"].startswith(self._prefix)
+        }
+        wanted = [(number, positions[key] - 1) for number, key in numbers.items() if key in positions]
+        rows = await connection.fetch(
+            self._queries["bodies_at"], [number for number, _ in wanted], [offset for _, offset in wanted]
+        )
+        vault = None
+        if self._file is not None and any(row["generation"] is not None for row in rows):
+            # Without it the first unit will say what is missing.
+            with suppress(UsageError):
+                vault = await asyncio.to_thread(Vault.load, self._file)
+        found: dict[tuple[str, int], Same] = {}
+        for row in rows:
+            offset, at, key, headers, value, generation, number = row
+            topic, partition = numbers[number]
+            content: tuple[bytes | None, bytes | None] | None = (headers, value)
+            if generation is not None:
+                name = name_of(key, self._prefix + topic, partition, offset)
+                secret = None if vault is None else vault.key(name, generation)
+                content = None if secret is None else veil(secret, number, offset, headers, value)
+            found[topic, partition] = partial(_same, (at, key), content)
+        return found
+
     async def retention(self, connection: Connection, keep_days: int = 180) -> list[Day]:
         """Every day of the archive, oldest first."""
         return [Day(*row) for row in await connection.fetch(self._queries["retention"], keep_days)]
@@ -146,6 +185,7 @@ class Store:
         stamp = _stamp(file)
         if self._vault is None or upto != self._erased_upto or stamp != self._stamp:
             self._stamp = stamp
+            self._secrets = {}
             self._vault = Vault.load(file)
             self._generations = {
                 row["name"]: row["generation"] for row in await connection.fetch(self._queries["generations"])
@@ -157,44 +197,54 @@ class Store:
     def _rows(
         self, streams: dict[tuple[str, int], int], records: Sequence[Record], descriptions: Sequence[Description]
     ) -> Iterator[Row]:
-        """What is stored of each record, its content veiled."""
-        vault, generations, prefix = self._vault, self._generations, self._prefix
+        """What is stored of each record, and what veils it."""
+        vault, generations, prefix, secrets = self._vault, self._generations, self._prefix, self._secrets
+        if len(secrets) > _KNOWN:
+            secrets.clear()
         for record, description in zip(records, descriptions, strict=True):
             topic, partition, offset, broker_at, key, value, headers = record
             kind, subject, shop, event_at, retimed, validity, customer, agent, clear = description
             stream = streams[topic, partition]
-            packed = pack_headers(headers)
-            generation = None
+            generation = secret = None
             if vault is not None and not clear:
-                name = key if key is not None else name_of(key, prefix + topic, partition, offset)
-                generation = vault.generation(name, generations.get(name, 0))
-                secret = vault.key(name, generation)
-                if secret is None:
-                    raise FatalError(
-                        "the vault lacks a key that was never erased: it is not that of this database. Nothing is stored "
-                        "under a key that nobody has; give DESKLINE_ARCHIVE_VAULT its newest copy"
-                    )
-                packed, value = veil(secret, stream, offset, packed, value)
+                known = secrets.get(key) if key is not None else None
+                if known is None:
+                    name = key if key is not None else name_of(key, prefix + topic, partition, offset)
+                    generation = vault.generation(name, generations.get(name, 0))
+                    secret = vault.key(name, generation)
+                    if secret is None:
+                        raise FatalError(
+                            "the vault lacks a key that was never erased: it is not that of this database. Nothing is stored "
+                            "under a key that nobody has; give DESKLINE_ARCHIVE_VAULT its newest copy"
+                        )
+                    if key is not None:
+                        secrets[key] = generation, secret
+                else:
+                    generation, secret = known
             yield _row(
                 Row,
                 (
-                    stream,
-                    offset,
-                    broker_at,
-                    retimed,
-                    generation,
-                    event_at,
-                    key,
-                    packed,
-                    value,
-                    kind,
-                    subject,
-                    shop,
-                    validity,
-                    customer,
-                    agent,
+                    *(
+                        stream,
+                        offset,
+                        broker_at,
+                        retimed,
+                        generation,
+                        secret,
+                        event_at,
+                        key,
+                        pack_headers(headers),
+                        value,
+                    ),
+                    *(subject, customer, kind, shop, validity, agent),
                 ),
             )
+
+
+def _same(known: tuple[int, bytes | None], content: tuple[bytes | None, bytes | None] | None, record: Record) -> bool:
+    if known != (kept_at(record.broker_at), record.key):
+        return False
+    return content is None or content == (pack_headers(record.headers), record.value)
 
 
 def _stamp(file: Path) -> int:

@@ -5,12 +5,18 @@ looked at. Pairs stand in the database as 32 bits of a hash under the day's own 
 """
 
 import hashlib
+import struct
 from operator import add
 from typing import Any, Final
 from unicodedata import normalize
 
 import msgspec
 
+_WIDTH: Final = (4).to_bytes(4, "big")
+_INT4: Final = 23
+"""The type's number in every PostgreSQL."""
+# Its length; one dimension, no nulls, of what; how many, counted from 1.
+_ARRAY: Final = struct.Struct(">iiiIii").pack
 MOST: Final = 20_000
 """Characters of a text that are looked at: the contract's longest."""
 
@@ -25,20 +31,25 @@ def pairs(text: str) -> set[str]:
     return set(map(add, text, text[1:]))
 
 
-class Hashes(dict[str, int]):
-    """Pair → number, under one key; made when it is first asked for."""
+class Hashes(dict[str, bytes]):
+    """Pair → number, under one key; made when it is first asked for, and as an array of PostgreSQL's binary format has it."""
 
     def __init__(self, key: bytes) -> None:
         super().__init__()
         self._key = key
 
-    def __missing__(self, pair: str) -> int:
+    def __missing__(self, pair: str) -> bytes:
         digest = hashlib.sha256(self._key + pair.encode("utf-8", "surrogatepass")).digest()
-        self[pair] = number = int.from_bytes(digest[:4], "big", signed=True)
-        return number
+        self[pair] = element = _WIDTH + digest[:4]
+        return element
 
     def of(self, found: set[str]) -> list[int]:
-        return list(map(self.__getitem__, found))
+        return [int.from_bytes(self[pair][4:], "big", signed=True) for pair in found]
+
+    def packed(self, found: set[str]) -> bytes:
+        """The array ``of`` these, its length before it, as COPY has it."""
+        elements = b"".join(map(self.__getitem__, found))
+        return _ARRAY(20 + len(elements), 1, 0, _INT4, len(found), 1) + elements
 
 
 def key_name(day: str) -> bytes:
