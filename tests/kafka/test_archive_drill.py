@@ -1,6 +1,8 @@
 """A backup is restored into an empty cluster, brought to the live position from Kafka, and found whole, or not."""
 
 import asyncio
+import tempfile
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -8,12 +10,23 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from pydantic import SecretStr
 from tests.kafka.test_archive_keep import TOPIC, home, position, running, send  # noqa: F401 - home is a fixture
+from tests.kafka.test_archive_persons import SECRET, ago, message
 from typer.testing import CliRunner
 
 from deskline import topics
+from deskline.events.wire import decode
 from deskline.migrate import migrate
+from deskline.postgres import connect
+from deskline.records import Record
 from deskline.settings import ServiceSettings
+from deskline.stack.postgres import EmbeddedPostgres
+from deskline_archive import drill, legal
 from deskline_archive.cli import app
+from deskline_archive.home import prepare
+from deskline_archive.policy import describe
+from deskline_archive.settings import ArchiveSettings
+from deskline_archive.store import Store, load_keyring
+from deskline_archive.veil import Vault
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -143,6 +156,98 @@ async def test_a_drill_needs_no_vault_where_there_is_none(  # noqa: PLR0917
         )
         assert done.exit_code == 0, done.output
         assert "it can be restored, and holds what was sealed" in done.output
+
+
+async def test_an_old_backup_gives_no_erased_text_back_and_gets_the_newer_orders(  # noqa: PLR0917
+    kafka,
+    topic_prefix,
+    own_postgres,
+    home,  # noqa: F811
+    tmp_path,
+    new_server,
+):
+    dsn = own_postgres.dsn
+    settings = ServiceSettings(bootstrap_servers=kafka, topic_prefix=topic_prefix, postgres_dsn=SecretStr(dsn))
+    await migrate(dsn)
+    await topics.apply(settings, partitions=1)
+    own = ArchiveSettings()
+    prepare(own)
+    who = ("--who", "Li Lei", "--why", "letter", "--postgres-dsn", dsn, "--topic-prefix", topic_prefix)
+    letter = Record("dead-letters.v1", 0, 0, ago(200), b"c-1", SECRET.encode(), ())
+    records = [
+        [message(0, ago(200), subject="c-1", customer="u-1")],
+        [message(0, ago(200), subject="c-2", customer="u-2", topic="replies.v1")],
+        [letter],
+    ]
+    connection = await connect(settings, "archive")
+    try:
+        for one in records:
+            async with connection.transaction():
+                found = describe(one, [decode(record) for record in one])
+                await Store(topic_prefix, own.vault_file).append(connection, one, found.descriptions)
+    finally:
+        await connection.close()
+    assert (await command("seal", "--records", 1, "--bootstrap-servers", kafka, *who[4:])).exit_code == 0
+    assert (await command("backup", tmp_path / "backups", "--postgres-dsn", dsn)).exit_code == 0
+    old_vault = Vault.load(own.vault_file)
+    # After the backup: a person is erased, another one is held, and what was ordered goes to the other store.
+    assert (await command("hold", "add", "--customer", "u-2", *who)).exit_code == 0
+    done = await command("erase", "u-1", "--yes", *who)
+    assert (done.exit_code, "1 conversations erased, 2 records" in done.output) == (0, True), done.output
+    assert (await command("seal", "--records", 1, "--bootstrap-servers", kafka, *who[4:])).exit_code == 0
+    server, backup = new_server, next((tmp_path / "backups").iterdir())
+    await asyncio.to_thread(server.restore, backup)
+    server.spawn()
+    await asyncio.to_thread(server.wait_ready, 120)
+    there = settings.model_copy(update={"postgres_dsn": SecretStr(drill.moved(settings, server.port))})
+    connection = await connect(there, "archive")
+    try:
+        # With the vault of that day the backup has it all: so it is the ended key alone that takes it away.
+        await load_keyring(connection, old_vault)
+        assert [SECRET in text for text in await texts(connection)] == [True, True, True]
+        done = await command(
+            *("recover", "--bootstrap-servers", kafka, "--topic-prefix", topic_prefix),
+            *("--postgres-dsn", there.postgres_dsn.get_secret_value()),
+        )
+        assert done.exit_code == 0, done.output
+        assert "2 holds and orders of it were laid again" in done.output
+        assert "whole: the archive can be started" in done.output
+        assert [SECRET in text for text in await texts(connection)] == [False, False, True]
+        held = await connection.fetch("SELECT id, kind, value, who FROM holds_in_force")
+        assert [tuple(row) for row in held] == [(1, "customer", "u-2", "Li Lei")]
+        # The next pass of the archive ends what had ended, here too; nobody else's. Then nobody is asked about again for long.
+        (again,) = await legal.erase_due(connection, topic_prefix, own.vault_file)
+        assert (again.customer_id, again.records, again.waiting) == ("u-1", 2, [])
+        assert await legal.erase_due(connection, topic_prefix, own.vault_file) == []
+        what = legal.Hold("shop", "s-1", None, None)
+        assert await legal.hold(connection, topic_prefix, what, who="w", why="y", until=None) == 2
+    finally:
+        await connection.close()
+    await asyncio.to_thread(server.stop, "fast")
+    assert holding(server.directory, "PG_VERSION", b"18") != []
+    assert holding(server.directory, "*", SECRET.encode()) == []
+
+
+@pytest.fixture
+def new_server():
+    """To restore something into."""
+    with tempfile.TemporaryDirectory(prefix="deskline-pg-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o711)
+        server = EmbeddedPostgres(Path(folder) / "restored", durable=False, dies_with_parent=True)
+        yield server
+        server.stop("immediate")
+
+
+def holding(folder, pattern, text):
+    return [path for path in folder.rglob(pattern) if path.is_file() and text in path.read_bytes()]
+
+
+async def texts(connection):
+    """What the view shows of each record that says something, by topic."""
+    rows = await connection.fetch(
+        "SELECT value FROM records WHERE topic NOT LIKE ALL (ARRAY['%archive-log', '%checkpoints.v1']) ORDER BY topic"
+    )
+    return [(row["value"] or b"").decode() for row in rows]
 
 
 async def test_what_is_no_backup_is_said(tmp_path, home):  # noqa: F811

@@ -107,10 +107,10 @@ async def drill(settings: ServiceSettings, source: Path, other: Other, say: Call
             server.spawn()
             await asyncio.to_thread(server.wait_ready, 600)
             say(f"restored and recovered after {time.monotonic() - began:.1f} s")
-            there = settings.model_copy(update={"postgres_dsn": SecretStr(_moved(settings, server.port))})
+            there = settings.model_copy(update={"postgres_dsn": SecretStr(moved(settings, server.port))})
             connection = await connect(there, "archive", patient=True)
             try:
-                found = await _checked(connection, settings, other, say)
+                found = await recover(connection, settings, other, say)
             finally:
                 await connection.close()
         finally:
@@ -118,16 +118,15 @@ async def drill(settings: ServiceSettings, source: Path, other: Other, say: Call
     return found._replace(seconds=time.monotonic() - began)
 
 
-def _moved(settings: ServiceSettings, port: int) -> str:
+def moved(settings: ServiceSettings, port: int) -> str:
     """The same login and database on the restored cluster, which trusts whoever comes from this machine."""
     parts = urlsplit(settings.postgres_dsn.get_secret_value())
     user = f"{parts.username}@" if parts.username else ""
     return urlunsplit(parts._replace(netloc=f"{user}127.0.0.1:{port}", query=""))
 
 
-async def _checked(
-    connection: Connection, settings: ServiceSettings, other: Other, say: Callable[[str], None]
-) -> Drill:
+async def recover(connection: Connection, settings: ServiceSettings, other: Other, say: Callable[[str], None]) -> Drill:
+    """Bring a restored database to now: from Kafka and the other store. Nobody else works on it meanwhile."""
     checkpoints, trusted, file, vault = other
     if vault is not None:
         await load_keyring(connection, vault)
@@ -138,6 +137,8 @@ async def _checked(
     say(f"{replayed} records came from Kafka since")
     entries = await restore_log(connection, settings.topic_prefix, checkpoints)
     say(f"{entries} entries of the archive's own log came from the other store")
+    orders = await connection.fetchval(load_queries()["apply_log"], settings.topic_prefix + LOG)
+    say(f"{orders} holds and orders of it were laid again")
     segments = 0
     for stream in await sealing.streams(connection, settings.topic_prefix):
         try:

@@ -102,23 +102,31 @@ async def check_keyless(connection: Connection, place: str) -> None:
 async def erase_due(
     connection: Connection, prefix: str, file: Path, customers: Sequence[str] | None = None
 ) -> list[Erasure]:
-    """End the keys of everything that was ordered to be erased and may be; of these customers, or of all."""
+    """End the keys of everything that was ordered to be erased and may be; of these customers, or of all for whom something may
+    have passed the floor since they were last asked about.
+    """
     queries = load_queries()
-    ordered = [row["customer_id"] for row in await connection.fetch(queries["restricted"])]
-    vault = Vault.load(file)
-    done = [
-        await _erase(connection, prefix, vault, customer) for customer in (ordered if customers is None else customers)
-    ]
+    if customers is None:
+        customers = [row["customer_id"] for row in await connection.fetch(queries["erasures_due"])]
+    done = list[Erasure]()
+    if customers:
+        vault, next_keyless = Vault.load(file), await connection.fetchval(queries["keyless_due"])
+        keyless = await _keyless(connection, prefix, vault)
+        for customer in customers:
+            found = await _erase(connection, keyless, prefix, customer)
+            waiting = [subject for subject, _ in found.waiting]
+            await connection.execute(queries["erasure_asked"], customer, waiting, next_keyless)
+            done.append(found)
     await puncture(connection, file)
     return done
 
 
-async def _erase(connection: Connection, prefix: str, vault: Vault, customer: str) -> Erasure:
+async def _erase(connection: Connection, keyless: Sequence[tuple[str, bytes]], prefix: str, customer: str) -> Erasure:
     queries = load_queries()
     waiting: list[tuple[str, str]] = []
     ending: dict[tuple[bytes, int], int] = {}
     conversations = [row["subject"] for row in await connection.fetch(queries["conversations_of"], customer)]
-    subjects = [*conversations, *await _keyless(connection, prefix, vault, customer, conversations)]
+    subjects = [*conversations, *_keyless_of(keyless, customer, conversations)]
     by_name: dict[str, list[Any]] = {}
     for row in await connection.fetch(queries["veils_of"], *_named(subjects)):
         by_name.setdefault(row["name"], []).append(row)
@@ -175,24 +183,30 @@ def _named(names: Sequence[str]) -> tuple[list[str], list[bytes], list[str]]:
     return list(names), [name.encode() for name in names], [name for name in names if _POSITION.fullmatch(name)]
 
 
-async def _keyless(
-    connection: Connection, prefix: str, vault: Vault, customer: str, conversations: Sequence[str]
-) -> list[str]:
-    """Positions of records without a key that name the person or one of his conversations; or, where a position itself is to
-    be erased, this one and its dead letter.
+async def _keyless(connection: Connection, prefix: str, vault: Vault) -> list[tuple[str, bytes]]:
+    """Positions of records without a key that are old enough to be erased, and what they say."""
+    found = []
+    for row in await connection.fetch(load_queries()["keyless"], prefix):
+        name = name_of(None, row["topic"], row["partition"], row["offset"])
+        key = vault.key(name, row["generation"])
+        if key is not None:
+            headers, value = veil(key, row["stream"], row["offset"], row["headers"], row["value"])
+            found.append((name.decode(), (headers or b"") + b" " + (value or b"")))
+    return found
+
+
+def _keyless_of(keyless: Sequence[tuple[str, bytes]], customer: str, conversations: Sequence[str]) -> list[str]:
+    """Positions of those that name the person or one of his conversations; or, where a position itself is to be erased, this one
+    and its dead letter.
     """
     place = _POSITION.fullmatch(customer)
     found = [] if place is None else [customer]
     letter = None if place is None else letter_headers(*place.groups())
-    for row in await connection.fetch(load_queries()["keyless"], prefix):
-        name = name_of(None, row["topic"], row["partition"], row["offset"])
-        key = vault.key(name, row["generation"])
-        if key is None or name.decode() in found:
-            continue
-        headers, value = veil(key, row["stream"], row["offset"], row["headers"], row["value"])
-        said = (headers or b"") + b" " + (value or b"")
-        if (letter is not None and letter in said) or any(mentions(said, each) for each in (customer, *conversations)):
-            found.append(name.decode())
+    for name, said in keyless:
+        if name not in found and (
+            (letter is not None and letter in said) or any(mentions(said, each) for each in (customer, *conversations))
+        ):
+            found.append(name)
     return found
 
 
