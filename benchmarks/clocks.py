@@ -299,6 +299,8 @@ class _Run:
             await asyncio.sleep(0.2)
             if now_us() > begins:
                 raise NoFigureError(f"sla was not ready {_LEAD_S} s after its rows were written")
+        # Who sends and who reads stand elsewhere in earnest: here they give way to what is measured.
+        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + 10)
         return begins
 
     async def _due_at_a_rate(self, prefix: str, begins: int, params: dict[str, Any]) -> None:

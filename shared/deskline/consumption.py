@@ -264,9 +264,11 @@ class Engine:
         self._generation += 1
         if not revoked:
             return
-        with contextlib.suppress(TimeoutError):
+        # What stayed in the table, although it is published, the next owner would publish again.
+        with contextlib.suppress(TimeoutError, *TRANSIENT):
             async with asyncio.timeout(self.settings.drain_s), self._unit_lock:
                 await self.outbox.drained()
+                await self._delete_published()
         self._drop_lanes()
 
     def take_over(self, assigned: Any) -> None:

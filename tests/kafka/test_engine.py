@@ -260,6 +260,32 @@ async def test_two_instances_share_the_lanes_and_answer_each_message_once(bench:
     assert sorted(answered(await bench.replies())) == sorted(f"m-{n}" for n in range(300))
 
 
+async def test_what_one_instance_has_published_the_next_owner_does_not_publish_again(
+    bench: Bench, eventually: Any
+) -> None:
+    sent = 0
+    left_in_the_table: list[bool] = []
+    async with bench.running(Counting()) as one:
+        await eventually(lambda: one.lanes, "owned by one")
+        lanes_changed = one.consumer.lanes_changed
+
+        def watched(lanes: frozenset[int]) -> None:
+            left_in_the_table.append(one.outbox.has_published)
+            lanes_changed(lanes)
+
+        one.consumer.lanes_changed = watched  # type: ignore[method-assign]
+        async with bench.running(Counting()) as two:
+            # It joins while there is always something that has just been published.
+            while not two.lanes:
+                await bench.send([message(n, f"c{n % 50}") for n in range(sent, sent + 20)])
+                sent += 20
+                await asyncio.sleep(0.02)
+            await eventually(lambda: one.lanes and one.caught_up and two.caught_up, "both own lanes")
+            await eventually(lambda: one.outbox.published_total + two.outbox.published_total >= sent, "answered")
+            assert left_in_the_table[0] is False
+    assert sorted(answered(await bench.replies())) == sorted(f"m-{n}" for n in range(sent))
+
+
 async def test_a_record_that_cannot_be_handled_gets_a_letter_and_the_rest_goes_on(
     bench: Bench, eventually: Any
 ) -> None:

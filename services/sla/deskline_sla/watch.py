@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 # Well within a scrape interval; one look-up in a table that is nearly empty. After a long stop it is not: then counting it takes no more
 # than this part of the time, so that those who tell are not kept waiting by those who count.
 _EVERY_S: Final = 1.0
-_SHARE: Final = 0.01
+_SHARE: Final = 0.002
 _AT_LEAST_EVERY_S: Final = 10.0
 _BACK_OFF_S: Final = 2.0
 
