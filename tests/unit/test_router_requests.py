@@ -301,7 +301,7 @@ def test_a_hand_over_read_before_its_message_opens_at_once():
     driver = Driver()
     assert told(driver.handover("m1")) == ["queued"]
     assert told(driver.received("m1")) == []
-    assert told(driver.pass_to(60)) == ["queued"]  # the second step of the default rule, and no silence
+    assert told(driver.pass_to(150)) == ["queued"]  # the second step of the default rule, and no silence
 
 
 def test_a_duplicate_has_no_effect():
