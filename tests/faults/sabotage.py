@@ -187,9 +187,9 @@ def _border() -> None:
 
 
 def _capacity() -> None:
-    from deskline_router.policy.world import World
+    from deskline_router.policy import world
 
-    World.has_room = lambda self, agent: True
+    world._room = lambda agent, capacity: True
 
 
 def _status() -> None:
