@@ -28,7 +28,7 @@ def _offset() -> int:
 time.time_ns = lambda: _real() + _offset()
 time.time = lambda: time.time_ns() / 1e9
 
-from deskline.cli import main  # noqa: E402
+from deskline.cli import main  # noqa: E402 - only now, with the clock in its place
 
 sys.argv = ["deskline", *sys.argv[1:]]
 main()

@@ -91,7 +91,7 @@ def _of_each_service() -> None:
             before = scene.world.stack.services.find(service, 1).starts
             scene.world.signal(service, 1, SIGKILL)
             async with asyncio.timeout(30):
-                while scene.world.stack.services.find(service, 1).starts == before:  # noqa: ASYNC110
+                while scene.world.stack.services.find(service, 1).starts == before:  # noqa: ASYNC110  (a new process raises no event)
                     await asyncio.sleep(0.1)
 
         async def freeze(scene: Scene, service: str = service) -> None:
@@ -107,7 +107,7 @@ def _of_each_service() -> None:
             assert process is not None
             process.signal(SIGTERM)
             async with asyncio.timeout(40):
-                while process.running():  # noqa: ASYNC110
+                while process.running():  # noqa: ASYNC110  (nor does its end)
                     await asyncio.sleep(0.1)
             assert process.exit_code == 0, f"{instance.name} ended with {process.exit_code}"
 

@@ -138,7 +138,7 @@ class ChaosServers(Servers):
 
 async def _seen(connection: Any, condition: str) -> None:
     """A standby of which this holds."""
-    while not await connection.fetchval(f"SELECT count(*) FROM pg_stat_replication WHERE {condition}"):  # noqa: ASYNC110
+    while not await connection.fetchval(f"SELECT count(*) FROM pg_stat_replication WHERE {condition}"):  # noqa: ASYNC110  (the server tells nobody)
         await asyncio.sleep(0.2)
 
 

@@ -11,7 +11,7 @@ import contextlib
 import random
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
+from signal import SIGCONT, SIGKILL, SIGSTOP
 
 import pytest
 from tests.checker.records import DEAD_LETTERS, Record
@@ -128,23 +128,11 @@ async def test_a_rolling_restart_loses_nothing_and_every_instance_ends_in_order(
             await _sleep(over, 1)
             for number in (1, 2):
                 # All services side by side, of each one after the other.
-                codes.extend(await asyncio.gather(*(_restart(world, service, number) for service in SERVICES)))
+                codes.extend(await asyncio.gather(*(world.restarted(service, number, 60) for service in SERVICES)))
 
         await _under_load(world, _load(run_seed, "rolling"), roll)
         say(f"exit codes {codes}")
         assert codes == [0] * 2 * len(SERVICES)
-
-
-async def _restart(world: World, service: str, number: int) -> int | None:
-    """Ask an instance to end, wait for its successor; its exit code."""
-    instance = world.stack.services.find(service, number)
-    process, starts = instance.process, instance.starts
-    assert process is not None
-    process.signal(SIGTERM)
-    async with asyncio.timeout(60):
-        while instance.starts == starts or not await world.ready(instance):  # noqa: ASYNC110  (a new process raises no event)
-            await asyncio.sleep(0.1)
-    return process.exit_code
 
 
 async def test_brokers_are_restarted_and_killed_one_by_one_and_all_at_once(servers: Servers, run_seed: int) -> None:

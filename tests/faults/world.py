@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from signal import Signals
+from signal import SIGTERM, Signals
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -247,6 +247,17 @@ class World:
     async def ready(self, instance: Instance) -> bool:
         answer = await get(f"{instance.http}/readyz")
         return answer is not None and answer[0] == 200
+
+    async def restarted(self, service: str, number: int, within_s: float = 180) -> int | None:
+        """Ask an instance to end, wait for its successor to be ready; its exit code."""
+        instance = self.stack.services.find(service, number)
+        process, starts = instance.process, instance.starts
+        assert process is not None
+        process.signal(SIGTERM)
+        async with asyncio.timeout(within_s):
+            while instance.starts == starts or not await self.ready(instance):  # noqa: ASYNC110  (a new process raises no event)
+                await asyncio.sleep(0.05)
+        return process.exit_code
 
     async def with_lanes(self, service: str) -> list[int]:
         """Numbers of the instances that say they hold partitions."""

@@ -69,7 +69,7 @@ def _validated(kind: str, model: type[Document], text: str) -> None:
     try:
         model.model_validate_json(text, strict=True)
     except ValidationError as error:
-        if not list(findings(kind, error)):  # type: ignore[arg-type]
+        if not list(findings(kind, error)):  # type: ignore[arg-type]  # a key of DOCUMENTS is a DocumentKind
             raise AssertionError("refused without a reason") from error
 
 

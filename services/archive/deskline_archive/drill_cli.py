@@ -16,6 +16,16 @@ from deskline_archive.settings import ArchiveSettings, archive_settings
 from deskline_archive.store import load_queries
 from deskline_archive.veil import vault_of
 
+Trust = Annotated[Path | None, typer.Option("--trust", help="Trusted verifier keys; else those of the home.")]
+OtherStore = Annotated[
+    str | None,
+    typer.Option(
+        "--directory",
+        envvar="DESKLINE_ARCHIVE_CHECKPOINTS",
+        help="The other store: where checkpoints are kept beside the database.",
+    ),
+]
+
 
 def add_to(app: typer.Typer) -> None:
     for command in (backup, drill, recover):
@@ -44,14 +54,8 @@ def backup(
 def drill(
     source: Annotated[Path, typer.Argument(help="A backup, or the folder of several: then the newest.")],
     *,
-    trust: Annotated[Path | None, typer.Option(help="Trusted verifier keys; else those of the home.")] = None,
-    directory: Annotated[
-        str | None,
-        typer.Option(
-            envvar="DESKLINE_ARCHIVE_CHECKPOINTS",
-            help="The other store: where checkpoints are kept beside the database.",
-        ),
-    ] = None,
+    trust: Trust = None,
+    directory: OtherStore = None,
     state_dir: StateDir = None,
     bootstrap_servers: BootstrapServers = None,
     topic_prefix: TopicPrefix = None,
@@ -86,14 +90,8 @@ def drill(
 
 def recover(
     *,
-    trust: Annotated[Path | None, typer.Option(help="Trusted verifier keys; else those of the home.")] = None,
-    directory: Annotated[
-        str | None,
-        typer.Option(
-            envvar="DESKLINE_ARCHIVE_CHECKPOINTS",
-            help="The other store: where checkpoints are kept beside the database.",
-        ),
-    ] = None,
+    trust: Trust = None,
+    directory: OtherStore = None,
     state_dir: StateDir = None,
     bootstrap_servers: BootstrapServers = None,
     topic_prefix: TopicPrefix = None,
