@@ -129,7 +129,7 @@ async def test_a_drill_comes_to_gaps_to_the_archives_own_log_and_to_new_partitio
     assert (done.exit_code, "segment 3: its root is not what was signed" in done.output) == (1, True), done.output
 
 
-async def test_a_drill_needs_no_vault_where_there_is_none(  # noqa: PLR0917
+async def test_a_drill_needs_no_vault_where_there_is_none_and_no_rest_of_the_archive(  # noqa: PLR0917
     kafka, topic_prefix, own_postgres, tmp_path, eventually, monkeypatch
 ):
     dsn = own_postgres.dsn
@@ -150,6 +150,14 @@ async def test_a_drill_needs_no_vault_where_there_is_none(  # noqa: PLR0917
         assert (await command("backup", tmp_path / "backups", "--postgres-dsn", dsn)).exit_code == 0
         await send(settings, 20, first=20)
         await eventually((checkpoints / "0000000002.checkpoint").exists, "another", 40)
+        restore_log = drill.restore_log
+
+        async def and_the_archive_goes_on(*args):
+            await send(settings, 20, first=40)
+            await eventually((checkpoints / "0000000003.checkpoint").exists, "sealed while the drill runs", 40)
+            return await restore_log(*args)
+
+        monkeypatch.setattr(drill, "restore_log", and_the_archive_goes_on)
         done = await command(
             *("drill", tmp_path / "backups", "--trust", tmp_path / "trusted.txt", "--postgres-dsn", dsn),
             *("--topic-prefix", topic_prefix, "--bootstrap-servers", kafka),

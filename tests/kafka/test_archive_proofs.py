@@ -240,6 +240,25 @@ async def test_a_root_changed_in_place_is_found(archive, service, owner):
     ]
 
 
+async def test_a_segment_sealed_meanwhile_is_looked_for_until_its_checkpoint_is_written(archive, service, schema):
+    """An archive at work commits a seal, then writes its file: whoever looks in between has found nothing wrong."""
+    await fill(service, 110, 4)
+    sealer = Sealer(service, [KEY], "", Veil.vault())
+    assert await sealer.seal(NOON, 4) == [(f"{TOPIC}/0", 4, 14)]
+    written = asyncio.create_task(written_later(schema, archive))
+    assert await findings(service, archive) == []
+    assert await written == 1
+    # One that is missing before one that is there will not come.
+    (archive / TOPIC / "0" / "0000000003.checkpoint").unlink()
+    assert await findings(service, archive) == [Finding(3, None, "the directory has no checkpoint of it")]
+
+
+async def written_later(dsn, directory):
+    async with acting(dsn) as connection:
+        await asyncio.sleep(0.5)
+        return await Sealer(connection, [KEY], "", Veil.vault()).write_directory(place(str(directory)))
+
+
 async def test_fewer_records_than_a_segment_wait_for_the_hour(archive, service):
     await fill(service, 110, 5)
     assert await sealed(service, archive, now=NOON + 59 * MINUTE) == [(f"{TOPIC}/0", 4, 14)]

@@ -57,6 +57,19 @@ class Drill(NamedTuple):
     findings: list[str]
 
 
+class _AsOfNow:
+    """The other store without the checkpoints that come to it later."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._sealed = set(place.names("", sealing.CHECKPOINT))
+        self.read, self.write, self.remove = place.read, place.write, place.remove
+
+    def names(self, folder: str, suffix: str) -> list[str]:
+        found = self._place.names(folder, suffix)
+        return [name for name in found if name in self._sealed] if suffix == sealing.CHECKPOINT else found
+
+
 class Other(NamedTuple):
     """What a restore needs beside the backup: the other store, the keys that sign its checkpoints, and the vault."""
 
@@ -127,7 +140,9 @@ def moved(settings: ServiceSettings, port: int) -> str:
 
 async def recover(connection: Connection, settings: ServiceSettings, other: Other, say: Callable[[str], None]) -> Drill:
     """Bring a restored database to now: from Kafka and the other store. Nobody else works on it meanwhile."""
-    checkpoints, trusted, file, vault = other
+    _, trusted, file, vault = other
+    # A live archive may go on sealing what Kafka gets from now on: of that the restored one need not know.
+    checkpoints = await asyncio.to_thread(_AsOfNow, other.checkpoints)
     if vault is not None:
         await load_keyring(connection, vault)
     restored = int(await connection.fetchval(load_queries()["stored"]))
@@ -263,7 +278,7 @@ async def adopt(
     """Seal what was replayed as the other store's checkpoints say it was; the roots must come out the same."""
     sealer = sealing.Sealer(connection, [], "", vault)
     at, gaps = stream, set(checkpoints.names(stream.label, sealing.GAP))
-    there = set(checkpoints.names(stream.label, ".checkpoint"))
+    there = set(checkpoints.names(stream.label, sealing.CHECKPOINT))
     while True:
         name = f"{stream.label}/{sealing.file_name(at.number + 1)}"
         if name not in there:

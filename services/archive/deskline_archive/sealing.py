@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -54,9 +55,12 @@ Trusted: TypeAlias = Mapping[tuple[str, bytes], Ed25519PublicKey]
 _ROWS: Final = 1000
 _KIND: Final = "archive.checkpoint.v1"
 _HOUR: Final = 60 * MINUTE
-_SUFFIX: Final = ".checkpoint"
+CHECKPOINT: Final = ".checkpoint"
 GAP: Final = ".gap"
 ENTRIES: Final = ".entries"
+_ANOTHER: Final = "the directory's checkpoint is another one"
+# From a seal's commit to its file: a pass of the keeper goes on to it at once.
+_PATIENCE_S: Final = 10.0
 _NO_SALT: Final = bytes(SALT)
 _body: Final = tuple.__new__
 
@@ -264,7 +268,7 @@ class Sealer:
         """
         written = 0
         for stream in await streams(self._connection, self._prefix):
-            there = await asyncio.to_thread(directory.names, stream.label, _SUFFIX)
+            there = await asyncio.to_thread(directory.names, stream.label, CHECKPOINT)
             known = set(there)
             for number, note, gap, *offsets in await self._connection.fetch(
                 self._queries["notes"], stream.id, number_of(there)
@@ -301,12 +305,12 @@ def origin_of(name: str, stream: Stream) -> str:
 
 
 def file_name(number: int) -> str:
-    return f"{number:010d}{_SUFFIX}"
+    return f"{number:010d}{CHECKPOINT}"
 
 
 def beside(name: str, suffix: str) -> str:
     """The file beside a checkpoint: an explained gap's explanation, or the entries of the archive's own log."""
-    return name.removesuffix(_SUFFIX) + suffix
+    return name.removesuffix(CHECKPOINT) + suffix
 
 
 def log_line(row: Any) -> str:
@@ -318,7 +322,7 @@ def log_line(row: Any) -> str:
 
 def number_of(names: Sequence[str]) -> int:
     """The last segment without a missing one before it, of the names of checkpoints."""
-    known = {int(name.rpartition("/")[2].removesuffix(_SUFFIX)) for name in names}
+    known = {int(name.rpartition("/")[2].removesuffix(CHECKPOINT)) for name in names}
     last = 0
     while last + 1 in known:
         last += 1
@@ -430,6 +434,7 @@ async def verify(
     kept = {} if directory is None else await asyncio.to_thread(_kept, directory, stream.label)
     checker: Checker | None = None
     found: list[Finding] = []
+    lacking: dict[int, str] = {}
     number = records = retired = erased = 0
     while row := await connection.fetchrow(queries["seal"], stream.id, number):
         segment = segment_of(dict(row))
@@ -463,15 +468,32 @@ async def verify(
             else:
                 found.append(finding)
         note = kept.pop(number, None)
-        if directory is not None and note != segment.note:
-            kind = (
-                "the directory has no checkpoint of it" if note is None else "the directory's checkpoint is another one"
-            )
-            found.append(Finding(number, None, kind))
+        if directory is not None and note is None:
+            lacking[number] = segment.note
+        elif directory is not None and note != segment.note:
+            found.append(Finding(number, None, _ANOTHER))
+    if directory is not None and lacking:
+        found += await _still_lacking(directory, stream.label, lacking)
     found += [
         Finding(missing, None, "sealed, as the directory says, but not in the archive") for missing in sorted(kept)
     ]
     return Report(stream.label, number, records, retired, erased, found)
+
+
+async def _still_lacking(directory: Place, label: str, notes: Mapping[int, str]) -> list[Finding]:
+    """What the directory says of these segments now. An archive at work goes on sealing, and writes its checkpoints in order a
+    moment after: the last ones are waited for.
+    """
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        kept = await asyncio.to_thread(_kept, directory, label)
+        late = notes.keys() - kept.keys()
+        if not late or max(kept, default=0) > min(late) or time.monotonic() >= until:
+            break
+        await asyncio.sleep(0.2)
+    found = [Finding(number, None, "the directory has no checkpoint of it") for number in sorted(late)]
+    other = (number for number, note in notes.items() if kept.get(number, note) != note)
+    return found + [Finding(number, None, _ANOTHER) for number in other]
 
 
 def _reordered(
@@ -515,13 +537,13 @@ def strangers(known: Sequence[Stream], directory: Place | None) -> list[str]:
     if directory is None:
         return []
     labels = {stream.label for stream in known}
-    return sorted({name.rpartition("/")[0] for name in directory.names("", _SUFFIX)} - labels)
+    return sorted({name.rpartition("/")[0] for name in directory.names("", CHECKPOINT)} - labels)
 
 
 def _kept(directory: Place, label: str) -> dict[int, str]:
     return {
-        int(name.rpartition("/")[2].removesuffix(_SUFFIX)): directory.read(name).decode()
-        for name in directory.names(label, _SUFFIX)
+        int(name.rpartition("/")[2].removesuffix(CHECKPOINT)): directory.read(name).decode()
+        for name in directory.names(label, CHECKPOINT)
     }
 
 
