@@ -24,7 +24,8 @@ What may go wrong, and what happens:
 
 **Timers.** A service keeps rows with a ``due`` instant. The engine asks it for due ones once the lane's watermark
 (``deskline.lanes``) has reached ``next_due``; the end offsets are asked for at that very moment, so a timer fires a
-few milliseconds after the watermark allows it. **Lanes** follow the Kafka group; safety never rests on its callbacks.
+few milliseconds after the watermark allows it; for a service that wants them ``together``, in the very unit whose records bring the
+watermark there. **Lanes** follow the Kafka group; safety never rests on its callbacks.
 """
 
 import asyncio
@@ -161,6 +162,7 @@ class Engine:
         self._last_unit_at = 0.0
         self._co_partitioned: bool = getattr(consumer, "co_partitioned", True)
         self._shared_outbox: bool = getattr(consumer, "shared_outbox", False)
+        self._together: bool = getattr(consumer, "together", False)
         self._prepare: Callable[[Connection, Mapping[int, int]], Awaitable[bool]] | None = getattr(
             consumer, "prepare", None
         )
@@ -377,12 +379,18 @@ class Engine:
             if self._acquired != self._generation:
                 return
             batch = await self._intake.take()
+            due: dict[str, int] = {}
             if batch:
-                await self._consume(batch)
+                if self._together:
+                    due = await self._due(_read_upto(batch))
+                await self._consume(batch, due)
             elif self._poked or self._looking:
                 self._poked = self._looking = False
                 await self._unit([], {})
-            if not await self._fire():
+            if not due:
+                due = await self._due({})
+                await self._fire(due)
+            if len(due) < _DUE_LIMIT:
                 await self._read_ahead()
         # aiokafka does not yield while records are buffered: heartbeats and HTTP live on this.
         await asyncio.sleep(0)
@@ -416,21 +424,27 @@ class Engine:
 
     # --- units of work -----------------------------------------------------------------------------------------------
 
-    async def _consume(self, batch: Batch) -> None:
-        """One unit; where it fails for good, halves of it, down to the one record that gets a dead letter."""
+    async def _consume(self, batch: Batch, due: dict[str, int]) -> None:
+        """One unit; where it fails for good, its timers by themselves, and halves of it, down to the one record that gets a dead
+        letter.
+        """
         try:
-            await self._unit(batch, {})
+            await self._unit(batch, due)
         except Exception as error:
             # Whatever a decision raises must not stop the partition.
             if not _of_the_record(error):
                 raise
             self.consumer.aborted()
+            if due:
+                await self._consume(batch, {})
+                await self._fire(due)
+                return
             count = sum(len(records) for _, records, _ in batch)
             if count == 1:
                 await self._fail(batch[0][0], batch[0][1][0], batch[0][2][0], error)
                 return
             for half in _halves(batch, count // 2):
-                await self._consume(half)
+                await self._consume(half, {})
 
     async def _fail(self, lane: Lane, record: Record, decoded: Decoded, error: Exception) -> None:
         log.error(
@@ -518,13 +532,14 @@ class Engine:
         }
         for record in records:
             positions[record.topic, record.partition] = record.offset + 1
+        upto = _read_upto(batch) if self._together else {}
         return Work(
             now=now_us(),
             records=records,
             decoded=decoded,
             events=[result for result in decoded if isinstance(result, Event)],
             due=due,
-            watermarks={lane.partition: lane.watermark for lane in self.lanes.values()},
+            watermarks={lane.partition: upto.get(key, lane.watermark) for key, lane in self.lanes.items()},
             positions=positions,
             ahead=self._intake.ahead if batch else (),
         )
@@ -575,21 +590,18 @@ class Engine:
             lane.next_due = instant
             self._ends_wake.set()
 
-    async def _fire(self) -> bool:
-        """Whether anything was due."""
-        ripe = {lane.partition: lane.ripe() for lane in self.lanes.values() if lane.is_due}
+    async def _due(self, upto: Mapping[str, int]) -> dict[str, int]:
+        """Subject → lane of what is due once these lanes have been read up to these watermarks."""
+        watermarks = [(lane, upto.get(key, lane.watermark)) for key, lane in self.lanes.items()]
+        ripe = {lane.partition: lane.ripe(watermark) for lane, watermark in watermarks if lane.is_due_by(watermark)}
         if not ripe:
-            return False
-        connection = await self._connected()
-        due, earliest = await self.consumer.due(connection, ripe, _DUE_LIMIT)
+            return {}
+        due, earliest = await self.consumer.due(await self._connected(), ripe, _DUE_LIMIT)
         for partition in ripe:
             self.lanes[str(partition)].next_due = earliest.get(partition)
         # Where nothing more may fire, the next question is due with the next timer.
         self._ends_wake.set()
-        if due:
-            await self._fire_due(dict(due))
-            self._wake.set()
-        return bool(due)
+        return dict(due)
 
     async def _read_ahead(self) -> None:
         """For timers that will be due; only in lanes that are not behind, where the next seconds of the clock come next."""
@@ -600,7 +612,9 @@ class Engine:
         if self._prepare is not None and caught_up:
             self._more_ahead = await self._prepare(await self._connected(), caught_up)
 
-    async def _fire_due(self, due: dict[str, int]) -> None:
+    async def _fire(self, due: dict[str, int]) -> None:
+        if not due:
+            return
         try:
             await self._unit([], due)
         except Exception as error:
@@ -610,8 +624,8 @@ class Engine:
             if len(due) > 1:
                 items = list(due.items())
                 middle = len(items) // 2
-                await self._fire_due(dict(items[:middle]))
-                await self._fire_due(dict(items[middle:]))
+                await self._fire(dict(items[:middle]))
+                await self._fire(dict(items[middle:]))
                 return
             ((subject, lane),) = due.items()
             log.error(
@@ -741,6 +755,16 @@ def _exemplar(batch: Batch) -> dict[str, str] | None:
         return None
     last = batch[-1][1][-1]
     return {"record": f"{last.topic}/{last.partition}/{last.offset}"}
+
+
+def _read_upto(batch: Batch) -> dict[str, int]:
+    """Lane → its watermark once this batch has been consumed."""
+    found = {}
+    for lane, records, _ in batch:
+        after = {record.topic: record.offset + 1 for record in records}
+        last_at = {record.topic: record.broker_at for record in records}
+        found[lane.key] = lane.read_upto(after, last_at)
+    return found
 
 
 def _of_the_record(error: Exception) -> bool:

@@ -95,6 +95,7 @@ class Folding(Protocol[S]):
     # Optional: ``async def gather(connection, events, states) -> Any``: reads, in the unit's own transaction and before anything
     # of it is decided, what spans conversations; what it gives is ``Context.gathered``. ``states``: (lane, subject) → state, of
     # those conversations of the unit that have one.
+    # Optional: ``together`` (True): timers and records that come at the same time may be one unit; see ``deskline.work.Consumer``.
     # Optional: ``foresee(events, states)``: of events that will come in one of the next units, with the states that are in memory; see
     # ``deskline.work.Consumer``.
 
@@ -124,6 +125,7 @@ class ConversationConsumer(Generic[S]):
         settle = getattr(folding, "settle", None)
         if settle is not None:
             self.settle = settle
+        self.together: bool = getattr(folding, "together", False)
         foresee = getattr(folding, "foresee", None)
         if foresee is not None:
             self.foresee: Callable[[Sequence[Event]], None] = lambda events: foresee(

@@ -25,11 +25,12 @@ UPDATE lanes SET version = version + 1 WHERE lane = ANY($1::text[]) RETURNING la
 """
 _EXTEND = "UPDATE lanes SET topics = $2, offsets = $3 WHERE lane = $1"
 _OUTBOX = "SELECT seq, lane, payload FROM outbox WHERE lane = ANY($1::text[]) AND seq > $2 ORDER BY seq"
-_INSERT = """
+_DELETE = "DELETE FROM outbox WHERE seq = ANY($1::bigint[])"
+_REPLACE = """
+WITH gone AS (DELETE FROM outbox WHERE seq = ANY($3::bigint[]))
 INSERT INTO outbox (lane, payload) SELECT lane, payload FROM unnest($1::text[], $2::bytea[]) AS new (lane, payload)
 RETURNING seq, lane
 """
-_DELETE = "DELETE FROM outbox WHERE seq = ANY($1::bigint[])"
 _POSTPONE = "UPDATE conversations SET due = $3 WHERE lane = $1 AND subject = $2"
 
 
@@ -85,12 +86,12 @@ async def write_outbox(
     delete: Sequence[int],
 ) -> list[OutboxRow]:
     """One row per lane with what it publishes; rows already published go. Returns (seq, lane, outputs)."""
-    if delete:
-        await connection.execute(_DELETE, delete)
     if not by_lane:
+        if delete:
+            await connection.execute(_DELETE, delete)
         return []
     payloads = [pack(outputs) for outputs in by_lane.values()]
-    rows = await connection.fetch(_INSERT, list(by_lane), payloads)
+    rows = await connection.fetch(_REPLACE, list(by_lane), payloads, delete)
     return [(row["seq"], row["lane"], by_lane[row["lane"]]) for row in rows]
 
 

@@ -1,13 +1,14 @@
 """A lane: what one owner consumes in order, and how far it has got. The watermark of contract §5 is written here.
 
-The watermark of a topic partition is the broker timestamp of the last record consumed, or, where the position is the
+The watermark of a topic partition is the broker timestamp of the last record consumed, or, where the position has reached an
 end offset, the instant at which that end was asked for; of a lane, the smallest over its topics. It never goes back
 while the lane is owned, and stands still while the broker cannot be asked, because then nobody moves ``ends``.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 from deskline.clock import SECOND
@@ -16,6 +17,9 @@ from deskline.work import Ripe
 
 # A timer that is due for longer than this belongs to a backlog: nobody who is caught up leaves one that long.
 _OVERDUE_AFTER: Final = SECOND
+# Answers of the broker that are kept until they are reached: at a question every ten milliseconds, a third of a second; then the last
+# makes room for the next.
+_UNREACHED: Final = 32
 
 
 @dataclass(slots=True)
@@ -44,7 +48,11 @@ class Lane:
     settle: dict[str, int] | None = None
     """Ends that the topics must reach before the record at the head may be consumed; its own need only be held so far."""
     ends: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """topic → (instant asked, µs; end offset)."""
+    """topic → (instant asked, µs; end offset), as the broker said last."""
+    unreached: dict[str, deque[tuple[int, int]]] = field(default_factory=dict)
+    """topic → answers whose end was not read up to at their time, both in ascending order: where records never cease, the end that
+    was named last has always moved on.
+    """
     marks: dict[str, int] = field(default_factory=dict)
     """topic → watermark, µs."""
 
@@ -57,6 +65,7 @@ class Lane:
         self.remembered = {}
         self.settle = None
         self.ends.clear()
+        self.unreached.clear()
         self.marks.clear()
 
     @property
@@ -66,38 +75,71 @@ class Lane:
     @property
     def watermark(self) -> int:
         """µs; 0 while nothing is known."""
-        return min((self.marks.get(topic, 0) for topic in self.topics), default=0)
+        return self.read_upto()
+
+    def read_upto(
+        self, after: Mapping[str, int] = MappingProxyType({}), last_at: Mapping[str, int] = MappingProxyType({})
+    ) -> int:
+        """What the watermark is once records have been consumed up to these positions, the last with these broker timestamps."""
+        return min(
+            (
+                max(self._mark(topic, after[topic]), last_at.get(topic, 0))
+                if topic in after
+                else self.marks.get(topic, 0)
+                for topic in self.topics
+            ),
+            default=0,
+        )
 
     def heard(self, topic: str, asked_at: int, end: int) -> None:
         """The broker said, when asked at ``asked_at``, that ``topic`` ends at ``end``."""
         self.ends[topic] = (asked_at, end)
-        self._mark(topic, asked_at)
+        unreached = self.unreached.setdefault(topic, deque())
+        # Of two answers with one end the later says more; a log that ends sooner than it did may never be read so far.
+        while unreached and unreached[-1][1] >= end:
+            unreached.pop()
+        if len(unreached) == _UNREACHED:
+            unreached.pop()
+        unreached.append((asked_at, end))
+        self._reached(topic)
 
     def consumed(self, topic: str, next_offset: int, broker_at: int) -> None:
         """Committed up to ``next_offset``; the last record of it has this broker timestamp."""
         self.positions[topic] = next_offset
         if broker_at > self.marks.get(topic, 0):
             self.marks[topic] = broker_at
-        known = self.ends.get(topic)
-        if known is not None:
-            self._mark(topic, known[0])
+        self._reached(topic)
 
-    def _mark(self, topic: str, asked_at: int) -> None:
-        if self.positions[topic] >= self.ends[topic][1] and asked_at > self.marks.get(topic, 0):
-            self.marks[topic] = asked_at
+    def _reached(self, topic: str) -> None:
+        position = self.positions[topic]
+        self.marks[topic] = self._mark(topic, position)
+        unreached = self.unreached.get(topic)
+        while unreached and unreached[0][1] <= position:
+            unreached.popleft()
+
+    def _mark(self, topic: str, position: int) -> int:
+        """The watermark of a topic that has been read up to here."""
+        asked_at = self.marks.get(topic, 0)
+        for asked, end in self.unreached.get(topic, ()):
+            if end > position:
+                break
+            asked_at = max(asked_at, asked)
+        return asked_at
 
     @property
     def is_due(self) -> bool:
         """Its earliest timer may fire."""
-        return self.blocked is None and self.next_due is not None and self.next_due <= self.watermark
+        return self.is_due_by(self.watermark)
 
-    def ripe(self) -> Ripe:
-        """How far timers may fire now, and which of them are a backlog.
+    def is_due_by(self, watermark: int) -> bool:
+        return self.blocked is None and self.next_due is not None and self.next_due <= watermark
+
+    def ripe(self, watermark: int) -> Ripe:
+        """How far timers may fire at this watermark, and which of them are a backlog.
 
         The border stands while anything below it is left: what becomes due meanwhile stays new however long the backlog
         takes, and never has to queue behind it.
         """
-        watermark = self.watermark
         if self.next_due is None or self.next_due > self.overdue_upto:
             self.overdue_upto = watermark - _OVERDUE_AFTER
         return Ripe(watermark, self.overdue_upto)

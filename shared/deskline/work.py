@@ -80,7 +80,7 @@ class Consumer(Protocol):
     partition is a lane of its own), ``on_gap`` ("stop": an offset gap stops the lane), ``shared_outbox`` (True: any
     instance may emit for any lane), ``settle(now, event)`` (an instant, µs: this event waits until the lane's other
     topics have been read to the ends that the broker names at that moment, and its own is held up to that broker
-    timestamp or to its end; None: it need not)."""
+    timestamp or to its end; None: it need not), ``together`` (True: records and due timers may be one unit)."""
 
     async def process(self, tx: Tx, work: Work) -> None: ...
 

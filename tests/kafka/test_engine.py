@@ -54,6 +54,7 @@ class Counting:
         """message → what stood behind it when it was decided, where one was settled."""
         self.unwritable: str | None = None
         self.failing: str | None = None
+        self.together = False
 
     def fresh(self, subject: str) -> Counted:
         return Counted(seen=[])
@@ -341,6 +342,40 @@ async def test_a_timer_fires_as_promptly_as_a_record_is_decided(bench: Bench, ev
     taken_ms = median(folding.taken_us) / 1000
     print(f"median {median(late_ms):.0f} ms after its instant, records {taken_ms:.0f} ms after theirs")
     assert median(late_ms) < 50 + 10 * max(taken_ms, 0)
+
+
+async def test_records_and_timers_of_one_moment_share_a_unit_and_none_suffers_from_another_that_fails(
+    bench: Bench, eventually: Any
+) -> None:
+    first = now_us() + 2 * SECOND
+    await bench.put([(f"t-{n}", first + n * 10_000) for n in range(200)])
+    folding = Counting()
+    folding.together, folding.failing = True, "t-100"
+    shared: list[bool] = []
+    sent = 0
+    async with bench.running(folding) as engine:
+        unit = engine._unit
+
+        async def spied(batch: Any, due: Any, **more: Any) -> None:
+            shared.append(bool(batch and due))
+            await unit(batch, due, **more)
+
+        engine._unit = spied  # type: ignore[method-assign]
+        await eventually(lambda: engine.caught_up, "caught up")
+        while now_us() < first + 3 * SECOND:
+            await bench.send([message(n, f"c-{n}", "poison" if n == 500 else "ok") for n in range(sent, sent + 5)])
+            sent += 5
+        await eventually(lambda: len(folding.fired) >= sent - 1 + 199, "all timers but those of what fails")
+        await eventually(lambda: engine.outbox.published_total >= sent, "answered and one letter")
+    assert any(shared)
+    fired = [subject for subject, _, _ in folding.fired]
+    assert set(fired) == {f"c-{n}" for n in range(sent) if n != 500} | {f"t-{n}" for n in range(200) if n != 100}
+    stored = await bench.stored()
+    assert {state.fired for subject, state in stored.items() if subject != "t-100"} == {1}
+    assert stored["t-100"].fired == 0
+    assert sorted(answered(await bench.replies())) == sorted(f"m-{n}" for n in range(sent) if n != 500)
+    assert len(await bench.replies("dead-letters.v1")) == 1
+    assert all(late >= 0 for late in (at - due for _, due, at in folding.fired))
 
 
 async def test_timers_left_over_from_a_stop_fire_in_their_order_and_new_ones_do_not_queue_behind_them(

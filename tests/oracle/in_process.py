@@ -183,7 +183,9 @@ class Run:
         """A new process: what was only in memory is gone."""
         made = SlaConsumer(SlaFolding(LATENESS, Tally(CollectorRegistry())), self._book, Tally(CollectorRegistry()))
         made.lanes_changed(frozenset(range(PARTITIONS)))
-        _, earliest = await made.due(self._connection, {lane.partition: Lane.ripe(lane) for lane in self._lanes}, 0)
+        _, earliest = await made.due(
+            self._connection, {lane.partition: lane.ripe(lane.watermark) for lane in self._lanes}, 0
+        )
         for lane in self._lanes:
             lane.next_due = earliest.get(lane.partition)
         return made
@@ -203,30 +205,47 @@ class Run:
                 after[topic] += count
                 taken += self._log.get((topic, lane.partition), [])[lane.positions[topic] : after[topic]]
             if taken:
-                await self._unit(lane, taken, {}, after)
+                # What is due by then is fired with them, or behind them.
+                upto = {lane.partition: lane.read_upto(after, _last_at(taken))}
+                due = await self._due(upto) if chance.random() < 0.5 else {}
+                await self._unit(lane, taken, due or {}, after)
         for _ in range(10_000):
-            ripe = {lane.partition: lane.ripe() for lane in self._lanes if lane.is_due}
-            if not ripe:
+            found = await self._due({})
+            if found is None:
                 return
-            due, earliest = await self._consumer.due(self._connection, ripe, chance.choice((3, 50, 1000)))
-            for partition in ripe:
-                self._lanes[partition].next_due = earliest.get(partition)
-            if due:
-                await self._unit(None, [], due, {})
+            if found:
+                await self._unit(None, [], found, {})
         raise AssertionError("timers fire without end")
+
+    async def _due(self, upto: Mapping[int, int]) -> Mapping[str, int] | None:
+        """None where nothing can be."""
+        ripe = {}
+        for lane in self._lanes:
+            watermark = upto.get(lane.partition, lane.watermark)
+            if lane.is_due_by(watermark):
+                ripe[lane.partition] = lane.ripe(watermark)
+        if not ripe:
+            return None
+        due, earliest = await self._consumer.due(self._connection, ripe, self.chance.choice((3, 50, 1000)))
+        for partition in ripe:
+            self._lanes[partition].next_due = earliest.get(partition)
+        return due
 
     async def _unit(
         self, lane: Lane | None, taken: Sequence[Record], due: Mapping[str, int], after: Mapping[str, int]
     ) -> None:
         decoded = [self._decoded[record.topic, record.partition, record.offset] for record in taken]
         self._now += self.chance.randint(1000, 20_000)
+        watermarks = {one.partition: one.watermark for one in self._lanes}
+        if lane is not None:
+            watermarks[lane.partition] = lane.read_upto(after, _last_at(taken))
         work = Work(
             now=self._now,
             records=taken,
             decoded=decoded,
             events=[event for event in decoded if isinstance(event, Event)],
             due=due,
-            watermarks={one.partition: one.watermark for one in self._lanes},
+            watermarks=watermarks,
             positions={},
         )
         tx = _Tx(self._connection)
@@ -242,11 +261,16 @@ class Run:
             return
         self._consumer.committed()
         if lane is not None:
+            last_at = _last_at(taken)
             for topic, offset in after.items():
-                last = max((one.broker_at for one in taken if one.topic == topic), default=0)
-                lane.consumed(topic, offset, last)
+                lane.consumed(topic, offset, last_at.get(topic, 0))
         self._publish(tx.outputs)
         for partition, instant in tx.dues.items():
             owned = self._lanes[partition]
             if owned.next_due is None or instant < owned.next_due:
                 owned.next_due = instant
+
+
+def _last_at(taken: Sequence[Record]) -> dict[str, int]:
+    """Broker timestamp of the last record of each topic."""
+    return {record.topic: record.broker_at for record in taken}

@@ -60,6 +60,8 @@ class SlaFolding:
 
     name: str = "sla"
     topics: tuple[str, ...] = TOPICS
+    together: bool = True
+    """What is due does not wait for a unit of its own behind the records of the same moment."""
     state: type[State] = State
 
     def __init__(self, lateness_us: int, tally: Tally | None = None) -> None:
