@@ -14,6 +14,7 @@ from tests.fixtures.image import ROOT, compose
 from typer.main import get_command
 
 from deskline.settings import ServiceSettings
+from deskline_archive.settings import ArchiveSettings
 from deskline_router.settings import RouterSettings
 from deskline_router.simulation.replay_cli import app as verify_decisions
 
@@ -33,12 +34,18 @@ WHOLE = {
     "postgres": {"sslmode": "verify-full", "caSecret": "postgres-ca"},
     "settings": {"DESKLINE_ALLOWED_LATENESS_S": "2", "DESKLINE_LOG_LEVEL": "info"},
     "services": {
+        "archive": {"tokensSecret": "readers"},
         "autoreply": {"desktopSecret": "desktop"},
         "router": {"tokensSecret": "desk", "image": {"tag": "1.2.3"}},
         "sla": {"settings": {"DESKLINE_LOG_LEVEL": "debug"}},
     },
     "verifyDecisions": {"claim": "decisions", "schedule": "10 2 * * *"},
-    "archive": {"keySecret": "seal", "keys": ["1.pem", "2.pem"], "checkpointsClaim": "checkpoints"},
+    "archive": {
+        "homeClaim": "archive",
+        "keySecret": "seal",
+        "keys": ["1.pem", "2.pem"],
+        "checkpointsClaim": "checkpoints",
+    },
     "jobs": {
         "configuration": [{"shop": "_default", "configMap": "shop-default"}, {"shop": "衣橱", "configMap": "shop-1"}]
     },
@@ -163,7 +170,7 @@ def test_every_variable_is_a_setting_and_no_secret_stands_in_a_manifest(rendered
     known = {f"DESKLINE_{field.upper()}" for field in ServiceSettings.model_fields}
     known |= {f"DESKLINE_{field.upper()}_FILE" for field, info in ServiceSettings.model_fields.items()
               if "SecretStr" in str(info.annotation)}  # fmt: skip
-    known |= {"DESKLINE_ARCHIVE_NAME", "DESKLINE_ARCHIVE_KEY", "DESKLINE_ARCHIVE_CHECKPOINTS"}
+    known |= {f"DESKLINE_ARCHIVE_{field.upper()}" for field in ArchiveSettings.model_fields}
     known |= {f"DESKLINE_ROUTER_{field.upper()}" for field in RouterSettings.model_fields}
     for pod in pods(rendered[name]).values():
         (container,) = pod["spec"]["containers"]
@@ -195,6 +202,27 @@ def test_the_desk_answers_whom_the_secret_names(rendered):
               and "DESKLINE_ROUTER_TOKENS" in str(pod)]  # fmt: skip
     assert others == []
     assert "DESKLINE_ROUTER_TOKENS" not in router("as it is")[1], "nobody is answered"
+
+
+def test_the_archive_has_a_vault_and_readers_where_there_is_a_place_for_them(rendered):
+    def archive(name):
+        spec = pods(rendered[name])["desk-deskline-archive"]["spec"]
+        environment = {each["name"]: each.get("value") for each in spec["containers"][0]["env"]}
+        places = {each["mountPath"]: each["name"] for each in spec["containers"][0]["volumeMounts"]}
+        own = {name: value for name, value in environment.items() if name.startswith("DESKLINE_ARCHIVE_")}
+        return ArchiveSettings(**{name[17:].lower(): value for name, value in own.items()}), places, spec["volumes"]
+
+    settings, places, volumes = archive("whole")
+    assert str(settings.vault_file) == "/var/lib/deskline/vault"
+    assert {"name": places["/var/lib/deskline"], "persistentVolumeClaim": {"claimName": "archive"}} in volumes
+    assert settings.checkpoint_place == "/var/lib/deskline-checkpoints/checkpoints"
+    claim = {"claimName": "checkpoints"}
+    assert {"name": places["/var/lib/deskline-checkpoints"], "persistentVolumeClaim": claim} in volumes
+    assert str(settings.tokens_file) == "/run/secrets/archive/archive-tokens"
+    assert [str(path) for path in settings.key_files()] == ["/run/secrets/seal/1.pem", "/run/secrets/seal/2.pem"]
+    settings, places, _ = archive("as it is")
+    assert (settings.vault_file, settings.tokens_file, settings.key_files()) == (None, None, [])
+    assert not [path for path in places if path.startswith("/var/lib")], "nothing is written where nothing stays"
 
 
 def test_decisions_are_decided_again_each_night_where_there_is_a_place_for_how_far_it_came(rendered):
@@ -329,7 +357,8 @@ def test_every_pod_has_a_network_policy_and_reaches_what_it_needs_alone(rendered
         assert (5432 in ports) == (component != "topics")
         assert (9093 in ports) == (component not in ("migrations", "verify-decisions"))
         callers = [peer for rule in policy["spec"].get("ingress", []) for peer in rule["from"]]
-        assert len(callers) == {"autoreply": 2, "router": 2}.get(component, 1 if component in SERVICES else 0)
+        desktop = component in ("archive", "autoreply", "router")
+        assert len(callers) == desktop + (component in SERVICES)
 
 
 def test_jobs_run_before_what_needs_them(rendered):
