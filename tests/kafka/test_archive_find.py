@@ -4,11 +4,19 @@ import asyncio
 import csv
 import hashlib
 import io
+import itertools
 import json
+from collections import Counter
 
 import duckdb
 import pyarrow.parquet as pq
 import pytest
+import schemathesis
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis.strategies import fixed_dictionaries, sampled_from
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 from tests.kafka.test_archive_persons import (  # noqa: F401 - fixtures
     ago,
     message,
@@ -234,6 +242,53 @@ async def test_http_answers_those_with_a_token_and_their_role(filled, vault, sch
     assert (await ask(access, transcript, "conversation=c-1-4", tokens["investigator"], x_reason="case"))[0] == 200
     kept = await filled.fetch("SELECT who, role FROM looks")
     assert {tuple(row) for row in kept} == {("n-reader", "reader"), ("n-investigator", "investigator")}
+
+
+async def test_schemathesis_finds_no_answer_that_the_document_does_not_know(filled, vault, schema, tmp_path):  # noqa: F811
+    tokens = {}
+    for role in ("reader", "investigator"):
+        words = ["token", f"n-{role}", "--role", role, "--state-dir", str(tmp_path)]
+        tokens[role] = (await asyncio.to_thread(CliRunner().invoke, app, words)).output.strip()
+    access = Access(ServiceSettings(postgres_dsn=schema), ArchiveSettings(home=tmp_path / "archive"))
+    document = schemathesis.openapi.from_dict(json.loads((await ask(access, "/archive/openapi.json"))[1]))
+    seen = await asyncio.to_thread(
+        _fuzz, document, dict(access.routes()), [*tokens.values(), tokens["reader"], "wrong"]
+    )
+    assert {200, 400, 403} <= seen.keys(), seen
+
+
+def _fuzz(document, routes, tokens):
+    seen, whose = Counter(), itertools.cycle(tokens)
+    known = {
+        "conversation": ("c-1-4", None),
+        "text": ("退款", None),
+        "cursor": (None,),
+        "format": ("csv", "html", None),
+    }
+
+    async def served(scope, receive, send):
+        await routes[scope["path"]](scope, receive, send)
+
+    document.app = served
+    for result in document.get_all_operations():
+        operation = result.ok()
+
+        @examples(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @given(
+            case=operation.as_strategy(),
+            known=fixed_dictionaries({name: sampled_from(those) for name, those in known.items()}),
+        )
+        def run(case, known):
+            # Half of what is asked is asked for what is there.
+            if sum(seen.values()) % 2:
+                case.query = {name: value for name, value in {**case.query, **known}.items() if value is not None}
+            response = case.call(headers={"Authorization": f"Bearer {next(whose)}"})
+            seen[response.status_code] += 1
+            checks = [not_a_server_error, status_code_conformance, response_schema_conformance]
+            case.validate_response(response, checks=checks, additional_checks=[])
+
+        run()
+    return seen
 
 
 # --- cold -------------------------------------------------------------------------------------------------------------

@@ -1,17 +1,25 @@
 """What the agents' desktop gets from ``GET /knowledge``, and who gets nothing."""
 
 import asyncio
+import itertools
 import json
+from collections import Counter
 from urllib.parse import quote, urlencode
 
 import pytest
+import schemathesis
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis.strategies import sampled_from
 from pydantic import SecretStr
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 from tests.fixtures.autoreply import RULES, book
 
 from deskline.clock import DAY
 from deskline.config.knowledge_document import Knowledge
 from deskline.settings import ServiceSettings
-from deskline_autoreply.knowledge.desk import Desk
+from deskline_autoreply.knowledge.desk import Desk, described, routes
 from deskline_autoreply.knowledge.lookups import Lookups, stale
 from deskline_autoreply.versions import Versions
 
@@ -123,3 +131,25 @@ def test_what_could_not_be_written_is_counted_again():
         asyncio.run(lookups.flush(Away()))
     lookups.count("s", ["a"], 9)
     assert list(lookups._waiting.values()) == [(3, 9)]
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_schemathesis_finds_no_answer_that_the_document_does_not_know(ready):
+    versions = Versions(book(RULES.model_copy(update={"knowledge": KNOWLEDGE})))
+    served = dict(routes(versions, Lookups(ServiceSettings()), SecretStr(TOKEN), lambda: ready))
+    schema = schemathesis.openapi.from_dict(json.loads(described()))
+    schema.app = served["/knowledge"]
+    (operation,) = [result.ok() for result in schema.get_all_operations()]
+    tokens, seen = itertools.cycle((BEARER, BEARER, BEARER, "Bearer wrong", "Basic x")), Counter()
+
+    @examples(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(case=operation.as_strategy(), shop=sampled_from(["s-1", None]))
+    def run(case, shop):
+        case.query = {**case.query, **({"shop": shop} if shop else {})}
+        response = case.call(headers={"Authorization": next(tokens)})
+        seen[response.status_code] += 1
+        checks = [not_a_server_error, status_code_conformance, response_schema_conformance]
+        case.validate_response(response, checks=checks if ready else checks[1:], additional_checks=[])
+
+    run()
+    assert {200 if ready else 503, 401, 403} <= seen.keys(), seen

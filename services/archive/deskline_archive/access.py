@@ -1,4 +1,5 @@
-"""``GET /archive/search`` and ``/archive/transcript``: what the command line finds, for those who have a token.
+"""``GET /archive/search`` and ``/archive/transcript``: what the command line finds, for those who have a token; how to ask is
+in ``/archive/openapi.json``.
 
 The request carries ``Authorization: Bearer <token>``. The file ``DESKLINE_ARCHIVE_TOKENS`` (else ``tokens`` in the home) has a
 line for each: role, name, SHA-256 of the token; ``deskline archive token`` writes it. It is read with every request, so that
@@ -9,6 +10,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from datetime import date
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import parse_qs, unquote
@@ -29,6 +31,13 @@ _AT_ONCE: Final = 4
 _KNOWN: Final = frozenset(
     {"conversation", "customer", "shop", "agent", "kind", "from", "to", "text", "limit", "cursor", "format"}
 )
+_PAGES: Final = ("json", "csv")
+_TRANSCRIPTS: Final = ("json", "text", "html")
+
+
+def described() -> str:
+    """The OpenAPI document."""
+    return (files("deskline_archive") / "openapi.json").read_text("utf-8")
 
 
 class _RefusedError(Exception):
@@ -54,7 +63,11 @@ class Access:
         async def transcript(scope: Any) -> AsgiResponse:
             return await self._answer(scope, transcript=True)
 
-        return [("/archive/search", search), ("/archive/transcript", transcript)]
+        @get(include_in_schema=False)
+        async def document(_scope: Any) -> AsgiResponse:
+            return _response(200, described(), "application/json")
+
+        return [("/archive/search", search), ("/archive/transcript", transcript), ("/archive/openapi.json", document)]
 
     async def _answer(self, scope: Any, *, transcript: bool) -> AsgiResponse:
         try:
@@ -89,7 +102,9 @@ class Access:
         return found._replace(reason=unquote(reason.decode("latin-1"))[:500])
 
     async def _found(self, given: Mapping[str, str], looker: Looker, *, transcript: bool) -> tuple[str, str]:
-        form = given.get("format", "json")
+        form, forms = given.get("format", "json"), _TRANSCRIPTS if transcript else _PAGES
+        if form not in forms:
+            raise _RefusedError(400, f"format is one of {', '.join(forms)}")
         connection = await connect(self._settings, "archive")
         try:
             finder = Finder(connection, self._settings.topic_prefix, await asyncio.to_thread(vault_of, self._own))

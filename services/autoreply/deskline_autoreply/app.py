@@ -9,7 +9,7 @@ from deskline.retention import pruning
 from deskline.service import Runtime
 from deskline_autoreply.achievements_store import Hits, Rest, Rests
 from deskline_autoreply.handler import Autoreply, State
-from deskline_autoreply.knowledge.desk import endpoint
+from deskline_autoreply.knowledge.desk import routes
 from deskline_autoreply.knowledge.lookups import Lookups
 from deskline_autoreply.knowledge.preparing import Preparation, warm
 from deskline_autoreply.metrics import Metrics
@@ -26,7 +26,7 @@ async def build(runtime: Runtime) -> ConversationConsumer[State]:
     lookups = Lookups(runtime.settings)
     runtime.background.append(lookups.run)
     token = runtime.settings.desktop_token
-    runtime.routes.append(("/knowledge", endpoint(autoreply.versions, lookups, token, lambda: runtime.config.ready)))
+    runtime.routes += routes(autoreply.versions, lookups, token, lambda: runtime.config.ready)
     preparation = Preparation(runtime.settings, autoreply.versions)
 
     async def prepare(document: RulesDocument) -> None:

@@ -1,13 +1,15 @@
 """``GET /knowledge?q=…&shop=…&limit=…``: what the agents' desktop asks while they type.
 
 The request carries ``Authorization: Bearer <DESKLINE_DESKTOP_TOKEN>``. The answer is JSON: the version of the rules, and candidates, best
-first, with confidence, kind and answer. Entries shown are counted as looked at. Questions are not logged.
+first, with confidence, kind and answer. Entries shown are counted as looked at. Questions are not logged. How to ask is in
+``/knowledge/openapi.json``.
 """
 
 import asyncio
 import hmac
 import json
 from collections.abc import Awaitable, Callable
+from importlib.resources import files
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -32,8 +34,15 @@ class _RefusedError(Exception):
         self.status = status
 
 
-def endpoint(versions: Versions, lookups: Lookups, token: SecretStr | None, ready: Callable[[], bool]) -> Any:
-    """The handler for ``Runtime.routes``; ``ready``: whether the configuration has been read."""
+def described() -> str:
+    """The OpenAPI document."""
+    return (files("deskline_autoreply.knowledge") / "openapi.json").read_text("utf-8")
+
+
+def routes(
+    versions: Versions, lookups: Lookups, token: SecretStr | None, ready: Callable[[], bool]
+) -> list[tuple[str, Any]]:
+    """For ``Runtime.routes``; ``ready``: whether the configuration has been read."""
     search = Desk(versions, lookups, token, ready).answer
 
     @get(include_in_schema=False)
@@ -44,7 +53,11 @@ def endpoint(versions: Versions, lookups: Lookups, token: SecretStr | None, read
             headers["www-authenticate"] = 'Bearer realm="deskline"'
         return AsgiResponse(json.dumps(body, ensure_ascii=False).encode(), status, headers=headers)
 
-    return knowledge
+    @get(include_in_schema=False)
+    async def document(_scope: Any) -> AsgiResponse:
+        return AsgiResponse(described().encode(), 200, headers={"content-type": "application/json; charset=utf-8"})
+
+    return [("/knowledge", knowledge), ("/knowledge/openapi.json", document)]
 
 
 class Desk:
