@@ -279,7 +279,9 @@ class Fold:
         clock = Clock(metric, placed.place, complaint, placed.event, terms, self._priority, request)
         clock.shop_id, clock.sla, clock.calendars = shop, sla, calendars
         if metric == "transfer_response":
-            clock.transferred_by = self._transfers.get(placed.place, self._transferred_by)
+            # Behind a queue_full its place is its own time; what it waits since says whose transfer it answers all the same.
+            since = parse_time(placed.event.data["waiting_since"])
+            clock.transferred_by = self._transfers.get(since, self._transferred_by)
         self.clocks.append(clock)
         self._open_clocks[key] = clock
 

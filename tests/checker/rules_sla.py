@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tests.checker.fold import Clock, Fold
 from tests.checker.log import Conversation, View
-from tests.checker.records import CONVERSATIONS, ROUTING, SECOND, SLA, Event, Violation
+from tests.checker.records import CONVERSATIONS, REPLIES, ROUTING, SECOND, SLA, Event, Violation
 from tests.checker.validity import parse_time
 
 _OUTCOMES = ("sla.breached", "sla.met", "sla.cancelled", "sla.breach_retracted")
@@ -50,10 +50,18 @@ def _conversation(view: View, conversation: Conversation) -> Iterator[Violation]
 
 def _retargets(view: View, conversation: Conversation, clock: Clock) -> Iterator[Violation]:
     """Each version that an open clock took is told once. Late events may show later that a clock was open no longer."""
+    # Until its first message is read, what else is said of a conversation names its shop: a version of that one may have been told.
+    shops = {clock.shop_id} | {
+        str(event.data["shop_id"])
+        for topic in (CONVERSATIONS, REPLIES, ROUTING)
+        for event in conversation.of(topic)
+        if "shop_id" in event.data
+    }
     instants = {
         version.in_force_at
+        for shop in shops
         for document in ("sla", "calendars")
-        for version in view.configuration.reevaluations(clock.shop_id, document, clock.started_at, view.settings.end_at)
+        for version in view.configuration.reevaluations(shop, document, clock.started_at, view.settings.end_at)
     }
     if not instants:
         return
