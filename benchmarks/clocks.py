@@ -363,7 +363,7 @@ class _Run:
 
 
 def _spread(begins: int) -> list[int]:
-    """A tenth of a second's clocks at each tenth of a second."""
+    """Ten clocks every five milliseconds: of so many instants each has a state of its own to be made."""
     return [begins + n * 200 // RATE * (SECOND // 200) for n in range(RATE * SPREAD_S)]
 
 

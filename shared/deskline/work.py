@@ -93,7 +93,7 @@ class Consumer(Protocol):
         """
 
     # Optional: ``async def prepare(connection, watermarks) -> bool``: reads a little of what the timers of the lanes that
-    # are caught up and have nothing due will soon need, while there is nothing else to do; whether there is more to read.
+    # are caught up and have nothing due will soon need, behind a unit that took all that was due; whether there is more to read.
 
     # Optional: ``foresee(events)``: these have been fetched, and will come in one of the next units. What takes long may be begun
     # beside the unit at work; nothing that is decided may depend on it.

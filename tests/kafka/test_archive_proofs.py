@@ -253,6 +253,27 @@ async def test_a_segment_sealed_meanwhile_is_looked_for_until_its_checkpoint_is_
     assert await findings(service, archive) == [Finding(3, None, "the directory has no checkpoint of it")]
 
 
+async def test_a_topic_partition_that_is_first_sealed_meanwhile_is_no_stranger(archive, schema, tmp_path, monkeypatch):
+    """The archive is asked what it knows before the directory is."""
+    (tmp_path / "trusted").write_text(KEY.verifier)
+    words = ["verify", "--trust", tmp_path / "trusted", "--directory", archive, "--postgres-dsn", schema]
+    streams, asked = sealing.streams, []
+
+    async def none_at_first(*args):
+        asked.append(args)
+        return await streams(*args) if len(asked) > 1 else []
+
+    monkeypatch.setattr(sealing, "streams", none_at_first)
+    done = await asyncio.to_thread(CliRunner().invoke, app, [str(word) for word in words])
+    assert (done.exit_code, done.output) == (0, "")
+    stranger = archive / TOPIC / "7"
+    stranger.mkdir()
+    (stranger / "0000000001.checkpoint").write_text("")
+    asked.clear()
+    done = await asyncio.to_thread(CliRunner().invoke, app, [str(word) for word in words])
+    assert (done.exit_code, done.output) == (1, f"{TOPIC}/7: sealed, as the directory says, but not in the archive\n")
+
+
 async def written_later(dsn, directory):
     async with acting(dsn) as connection:
         await asyncio.sleep(0.5)

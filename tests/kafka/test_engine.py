@@ -360,7 +360,7 @@ async def test_records_and_timers_of_one_moment_share_a_unit_and_none_suffers_fr
             shared.append(bool(batch and due))
             await unit(batch, due, **more)
 
-        engine._unit = spied  # type: ignore[method-assign]
+        engine._unit = spied  # type: ignore[method-assign]  # to see what shares one
         await eventually(lambda: engine.caught_up, "caught up")
         while now_us() < first + 3 * SECOND:
             await bench.send([message(n, f"c-{n}", "poison" if n == 500 else "ok") for n in range(sent, sent + 5)])
