@@ -362,15 +362,19 @@ async def test_records_and_timers_of_one_moment_share_a_unit_and_none_suffers_fr
 
         engine._unit = spied  # type: ignore[method-assign]  # to see what shares one
         await eventually(lambda: engine.caught_up, "caught up")
-        while now_us() < first + 3 * SECOND:
+        while now_us() < first + 3 * SECOND or sent <= 500:
             await bench.send([message(n, f"c-{n}", "poison" if n == 500 else "ok") for n in range(sent, sent + 5)])
             sent += 5
-        await eventually(lambda: len(folding.fired) >= sent - 1 + 199, "all timers but those of what fails")
+        wanted = {f"c-{n}" for n in range(sent) if n != 500} | {f"t-{n}" for n in range(200) if n != 100}
+        # A unit that fails is decided again in parts: what is kept says when all have fired, not how often it was tried.
+        await eventually(
+            lambda: wanted <= {subject for subject, _, _ in folding.fired}, "all timers but those of what fails"
+        )
         await eventually(lambda: engine.outbox.published_total >= sent, "answered and one letter")
     assert any(shared)
-    fired = [subject for subject, _, _ in folding.fired]
-    assert set(fired) == {f"c-{n}" for n in range(sent) if n != 500} | {f"t-{n}" for n in range(200) if n != 100}
+    assert {subject for subject, _, _ in folding.fired} == wanted
     stored = await bench.stored()
+    assert set(stored) == wanted | {"t-100"}
     assert {state.fired for subject, state in stored.items() if subject != "t-100"} == {1}
     assert stored["t-100"].fired == 0
     assert sorted(answered(await bench.replies())) == sorted(f"m-{n}" for n in range(sent) if n != 500)
