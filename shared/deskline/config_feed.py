@@ -5,6 +5,7 @@ so the topic, not the database, is the authority; only the bodies of ``rules``, 
 Postgres (``config.bodies``).
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import asyncpg
@@ -33,6 +34,7 @@ class ConfigFeed:
         self._book = book
         self._settings = settings
         self._schema = schema
+        self._can_decide = asyncio.Event()
 
     @property
     def read(self) -> bool:
@@ -40,8 +42,18 @@ class ConfigFeed:
         return self.broadcast is not None and self.broadcast.watermark > 0
 
     async def fresh(self, upto: int, timeout_s: float) -> bool:
-        """Everything published up to ``upto`` (µs) is in the book, and the book can decide at all."""
-        return self.broadcast is not None and await self.broadcast.fresh(upto, timeout_s) and self._book.ready
+        """Wait until the book can decide at all, and has everything published up to ``upto`` (µs).
+
+        False if that takes longer than ``timeout_s``, of each: never at once, for whoever asks asks again.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._can_decide.wait()
+        except TimeoutError:
+            if self.read:
+                log.warning("nothing is configured for _default; run: deskline config apply DIR")
+            return False
+        return self.broadcast is not None and await self.broadcast.fresh(upto, timeout_s)
 
     async def on_records(self, records: Sequence[Record], after: Mapping[int, int]) -> None:
         del after
@@ -65,6 +77,8 @@ class ConfigFeed:
                 await self.prepare(document)
             self._book.admit(event)
             log.info("configuration", shop=event.subject, type=event.type, offset=event.offset)
+        if self._book.ready:
+            self._can_decide.set()
 
     async def _body(self, digest: str) -> bytes | None:
         try:
