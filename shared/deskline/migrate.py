@@ -2,7 +2,8 @@
 
 For each schema, in the order of ``plan``: the role ``deskline_<schema>`` (no login) and the schema are made; then the
 files that are not yet in ``<schema>.migrations`` run in the order of their names, each in one transaction with its
-entry. A file that changed after it was applied is refused: write a new one. Files run as the migrating login with
+entry. A file that changed after it was applied is refused: write a new one; only where its new text does the same, for more
+servers perhaps, it names the old text's hash (``-- formerly: <sha256>``) and goes for it. Files run as the migrating login with
 ``search_path`` = the schema; ``{{schema}}`` and ``{{role}}`` are replaced; each grants its role what it needs.
 
 Any number of migrations may run at once: an advisory lock serialises those of one database, and what is shared by a
@@ -11,6 +12,7 @@ whole server (roles) is made in a way that survives races between databases.
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -27,6 +29,7 @@ _LOCK: Final = 0x6465_736B_6C69_6E65  # "deskline"
 # Another migration of the same database holds the lock; the longest one builds an index on a day of the archive.
 _LOCK_WAIT_S: Final = 300
 _RACES: Final = 20
+_FORMERLY: Final = re.compile(r"^-- formerly: ([0-9a-f]{64})$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,10 @@ class Migration:
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.sql.encode()).hexdigest()
+
+    def is_one_of(self, applied: str) -> bool:
+        """Whether what has been applied is this text or an earlier one that did the same."""
+        return applied == self.sha256 or applied in _FORMERLY.findall(self.sql)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ def _read(owner: str, folder: Traversable) -> tuple[Migration, ...]:
 def pending(schema: Schema, applied: dict[str, str]) -> list[Migration]:
     """Migrations to run. ``applied``: name → sha256. Raises ``UsageError`` for a file that was changed afterwards."""
     for migration in schema.migrations:
-        if applied.get(migration.name, migration.sha256) != migration.sha256:
+        if not migration.is_one_of(applied.get(migration.name, migration.sha256)):
             raise UsageError(
                 f"{migration.name} was changed after it was applied to schema {schema.name}. Undo the change and put it "
                 "in a new file with the next number. (A database without data worth keeping: deskline down --wipe.)"

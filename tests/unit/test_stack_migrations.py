@@ -26,6 +26,14 @@ def test_a_file_that_changed_after_it_was_applied_is_refused():
         pending(ROUTER, {FIRST.name: "0" * 64})
 
 
+def test_a_file_that_names_its_former_text_goes_for_it():
+    mended = Migration(FIRST.name, f"-- formerly: {FIRST.sha256}\nSELECT 1.0")
+    schema = Schema("router", (mended,))
+    assert pending(schema, {FIRST.name: FIRST.sha256}) == pending(schema, {FIRST.name: mended.sha256}) == []
+    with pytest.raises(UsageError):
+        pending(schema, {FIRST.name: SECOND.sha256})
+
+
 def test_the_plan_has_a_schema_and_a_role_for_each_service_and_the_engine_first():
     schemas = {schema.name: schema for schema in plan()}
     assert {"config", "archive", "autoreply", "router", "sla"} <= set(schemas)

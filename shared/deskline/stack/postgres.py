@@ -333,7 +333,7 @@ def find_binaries() -> Binaries:
 
 
 def _probe(folder: Path) -> Binaries | None:
-    """The programs of this folder, if they run here and are of a version that we support (14 or later)."""
+    """The programs of this folder, if they run here and are of a version that we support (15 or later)."""
     if not (folder / "initdb").exists():
         return None
     try:
@@ -342,7 +342,7 @@ def _probe(folder: Path) -> Binaries | None:
     except (OSError, subprocess.SubprocessError):
         return None
     major = int(answer.stdout.split()[2].split(".")[0].rstrip("abcdefghijklmnopqrstuvwxyz"))
-    return Binaries(folder, major) if major >= 14 else None
+    return Binaries(folder, major) if major >= 15 else None
 
 
 def _account() -> str | None:

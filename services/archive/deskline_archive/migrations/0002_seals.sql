@@ -1,5 +1,8 @@
 -- Seals: per topic partition, one growing RFC 6962 tree over its records in the order of their offsets, cut into segments
 -- that each end with a signed checkpoint. deskline_archive/verifier.py says what a leaf is.
+--
+-- That text said STORAGE in CREATE TABLE, which PostgreSQL knows from version 16 on:
+-- formerly: f8ba6838a73e28c94e726fb6fc464d27b8485569c7cec3e50db7913c2a9eff45
 
 CREATE TABLE seals (
     stream integer NOT NULL REFERENCES streams (id),
@@ -8,8 +11,8 @@ CREATE TABLE seals (
     next_offset bigint NOT NULL CHECK (next_offset > first_offset),
     tree_size bigint NOT NULL CHECK (tree_size > 0),
     -- One hash (32 bytes) and one salt (16) per record. Not compressed: they are noise.
-    leaves bytea STORAGE EXTERNAL NOT NULL CHECK (octet_length(leaves) = 32 * (next_offset - first_offset)),
-    salts bytea STORAGE EXTERNAL NOT NULL CHECK (octet_length(salts) = 16 * (next_offset - first_offset)),
+    leaves bytea NOT NULL CHECK (octet_length(leaves) = 32 * (next_offset - first_offset)),
+    salts bytea NOT NULL CHECK (octet_length(salts) = 16 * (next_offset - first_offset)),
     peaks bytea NOT NULL,                      -- the tree's right edge after this segment: where the next one goes on
     consistency bytea NOT NULL,                -- the proof from the segment before
     origin text NOT NULL,
@@ -19,6 +22,7 @@ CREATE TABLE seals (
     PRIMARY KEY (stream, number),
     UNIQUE (stream, next_offset)
 );
+ALTER TABLE seals ALTER COLUMN leaves SET STORAGE EXTERNAL, ALTER COLUMN salts SET STORAGE EXTERNAL;
 
 -- Checkpoints that Kafka has acknowledged. What a crash left out is published with the next run, the same bytes.
 CREATE TABLE published_seals (
