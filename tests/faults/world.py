@@ -12,6 +12,7 @@ import json
 import os
 import random
 import secrets
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -92,6 +93,19 @@ class Servers:
         await asyncio.sleep(away_s)
         await _start(self.postgres)
 
+    async def copy_database(self, to: Path) -> None:
+        """The whole cluster as it is now, stopped in order for it."""
+        await asyncio.to_thread(self.postgres.stop, "fast")
+        await _copied(self.postgres.directory / "data", to)
+        await _start(self.postgres)
+
+    async def put_back_database(self, copy: Path) -> None:
+        """The cluster as it was: what came since is gone."""
+        await asyncio.to_thread(self.postgres.stop, "fast")
+        await asyncio.to_thread(shutil.rmtree, self.postgres.directory / "data")
+        await _copied(copy, self.postgres.directory / "data")
+        await _start(self.postgres)
+
     async def new_database(self) -> str:
         name = f"f{secrets.token_hex(6)}"
         connection = await asyncpg.connect(self.postgres.dsn)
@@ -104,6 +118,12 @@ class Servers:
 
 def _caught_up(answer: tuple[int, bytes] | None) -> bool:
     return answer is not None and answer[0] == 200 and bool(json.loads(answer[1])["caught_up"])
+
+
+async def _copied(folder: Path, to: Path) -> None:
+    """With its owner, whom PostgreSQL asks for."""
+    process = await asyncio.create_subprocess_exec("cp", "-a", folder, to)
+    assert await process.wait() == 0
 
 
 async def _start(server: EmbeddedKafka | EmbeddedPostgres) -> None:
@@ -258,6 +278,13 @@ class World:
             while instance.starts == starts or not await self.ready(instance):  # noqa: ASYNC110  (a new process raises no event)
                 await asyncio.sleep(0.05)
         return process.exit_code
+
+    async def caught_up(self, service: str, within_s: float = 180) -> None:
+        """Wait until each of its instances says so."""
+        async with asyncio.timeout(within_s):
+            for instance in [each for each in self.stack.services.instances if each.service == service]:
+                while not _caught_up(await get(f"{instance.http}/readyz")):  # noqa: ASYNC110  (a process raises no event)
+                    await asyncio.sleep(0.1)
 
     async def with_lanes(self, service: str) -> list[int]:
         """Numbers of the instances that say they hold partitions."""

@@ -4,7 +4,7 @@
 minutes each, 1 000 conversations at a time with 200 agents. ``make soak`` plays the calm alone and looks for what grows.
 
 A customer writes, reads the answer, and writes again or goes. Of the calm's customers two in five ask what rules answer; those whom the
-festival brings on top ask about the promotion, nine of ten times, and its template answers while the surge lasts. Agents type one
+festival brings on top ask about the promotion, nine of ten times, and its templates answer while the surge lasts. Agents type one
 answer after the other. A seed fixes everything random.
 """
 
@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.load.envelopes import Draft, Gateway, Shape
+from tests.load.festival_config import everybody
 from tests.load.listener import Listener
 from tests.load.sender import Sender
 
@@ -37,6 +38,7 @@ _PERSON = ("我的订单有问题想问一下", "这件衣服和上次的不一�
 class Plan:
     seed: int
     agents: int
+    """Who work every day; half as many again are in reserve."""
     at_once: int
     """Conversations under way in the calm."""
     phases: tuple[tuple[str, float, float], ...]
@@ -113,8 +115,8 @@ class Festival:
 
     async def run(self) -> Counter[str]:
         async with self._sender, self._listener:
-            for number in range(self.plan.agents):
-                self._heartbeat(f"agent-{number:03d}")
+            for agent in everybody(self.plan.agents):
+                self._heartbeat(agent)
             await self._flush()
             self._began, self.began_us = time.monotonic(), self._now()
             credit, last = 0.0, 0.0
