@@ -1,11 +1,14 @@
 """Conversation states in Postgres (``conversations``), cached in memory while their lane is owned.
 
 The engine's fence makes the cache safe: a unit that commits has proved that nobody else has written these rows since
-they were read. A unit that does not commit leaves its states changed in memory, so ``aborted`` drops them.
+they were read. A unit that does not commit leaves its states changed in memory, so ``aborted`` drops them. What nobody has
+touched for ten minutes is dropped, too, and read again if need be: most conversations are over by then, and memory follows
+those that are under way instead of all that a day has seen.
 """
 
+import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -40,17 +43,21 @@ CROSS JOIN LATERAL (
 ) AS next
 """
 _BEGINNING: Final = -(2**63)
+_IDLE_S: Final = 600.0
 
 
 class StateStore(Generic[S]):
-    """``kind`` is a msgspec struct; rows hold it as MessagePack."""
+    """``kind`` is a msgspec struct; rows hold it as MessagePack. ``cached``: so many are in memory at most. ``clock``: seconds."""
 
-    def __init__(self, kind: type[S], cached: int) -> None:
+    def __init__(self, kind: type[S], cached: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(kind).decode
         self._cache: OrderedDict[tuple[int, str], S] = OrderedDict()
+        self._used: dict[tuple[int, str], float] = {}
+        """When each of the cached was last touched; the cache is in the order of these."""
         self._touched: list[tuple[int, str]] = []
         self._capacity = cached
+        self._clock = clock
 
     async def load(self, connection: Connection, keys: Iterable[tuple[int, str]]) -> dict[tuple[int, str], S]:
         """The states of these conversations; one that has none yet is absent from the answer."""
@@ -76,8 +83,10 @@ class StateStore(Generic[S]):
         """Have these states in memory before they are asked for; only where nobody else can write them."""
         missing = [key for key in keys if key not in self._cache]
         if missing:
+            now = self._clock()
             for key, state in await self._read(connection, missing):
                 self._cache[key] = state
+                self._used[key] = now
 
     async def _read(self, connection: Connection, keys: Sequence[tuple[int, str]]) -> list[tuple[tuple[int, str], S]]:
         rows = await connection.fetch(_LOAD, [lane for lane, _ in keys], [subject for _, subject in keys])
@@ -101,23 +110,26 @@ class StateStore(Generic[S]):
             self._touched.append((lane, subject))
 
     def committed(self) -> None:
-        cache = self._cache
+        cache, used, now = self._cache, self._used, self._clock()
         for key in self._touched:
             if key in cache:
                 cache.move_to_end(key)
+                used[key] = now
         self._touched.clear()
-        while len(cache) > self._capacity:
-            cache.popitem(last=False)
+        while cache and (len(cache) > self._capacity or used[next(iter(cache))] < now - _IDLE_S):
+            del used[cache.popitem(last=False)[0]]
 
     def aborted(self) -> None:
         for key in self._touched:
             self._cache.pop(key, None)
+            self._used.pop(key, None)
         self._touched.clear()
 
     def keep(self, lanes: frozenset[int]) -> None:
         """Forget every lane: an acquired lane may have been written by its last owner in between."""
         del lanes
         self._cache.clear()
+        self._used.clear()
         self._touched.clear()
 
 
