@@ -28,7 +28,7 @@ from benchmarks.quality.data import NoDataError, locate
 from deskline_autoreply.knowledge.vectors import encoder
 from deskline_autoreply.learning.mining import Question, mine
 
-_WEEKS: Final = 20
+_WEEKS: Final = 100
 _MESSAGES: Final = 800
 _MOST: Final = 60
 _COURTESIES: Final = (

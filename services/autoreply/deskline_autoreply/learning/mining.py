@@ -1,10 +1,10 @@
 """The most frequent questions among messages that nothing answered, and the entry that each suggests. Pure.
 
-Two texts are alike by their sentence vectors and by their characters (two to four at a time, rarer ones weigh more; so
-Chinese needs no segmentation). Average linkage groups them at three levels: the *tight* groups are shown, because a proposal
-with strangers in it teaches people to distrust the list; the *middle* ones say how often a question is asked, which is the order of
-the list; the *loose* ones say which of those ask the same in other words: only the largest is proposed. The levels are quantiles
-of the similarities of the week itself, between a floor and a ceiling.
+Two texts are near by their sentence vectors and by their characters (two to four at a time, rarer ones weigh more; so
+Chinese needs no segmentation). What groups them is whether the same others are near to both: a question that is put in many
+ways holds together through those in between, and two that merely share words do not. Average linkage groups them at two levels: the
+*tight* groups are shown, because a proposal with strangers in it teaches people to distrust the list; the *loose* ones say how often
+a question is asked, however it is put, which is the order of the list.
 
 A group counts by its messages, but a customer counts at most ``PER_CUSTOMER`` times, and what is shown needs ``MIN_CUSTOMERS``.
 """
@@ -34,9 +34,13 @@ _MOST_QUESTIONS: Final = 3_000
 _BUCKETS: Final = 8_192
 _VECTORS: Final = 0.5
 """The share of the vectors; measured on CLINC150 and BANKING77 alike, characters alone and vectors alone are both worse."""
-_LEVELS: Final = ((0.98, 0.30, 0.45), (0.96, 0.27, 0.36), (0.92, 0.25, 0.34))
-"""(quantile, floor, ceiling) of the tight, the middle and the loose groups. In a short week a large share of all pairs belongs
-together, and the quantile alone would tear the groups apart."""
+_LEVELS: Final = (0.25, 0.075)
+"""Of the tight and the loose groups."""
+_SHARPNESS: Final = 3
+"""The power of nearness in ``kinship``: with 2 all is a little alike, with 4 a group breaks where it is thin."""
+_ENOUGH: Final = 100
+"""Texts from which their own mean says what is common to all of them; of fewer, which may all ask the same, it counts in part."""
+_ITSELF: Final = 0.2
 _MOST_PHRASINGS: Final = 8
 _LONGEST: Final = 400
 
@@ -81,25 +85,17 @@ def mine(
         return []
     # Numbers and addresses tell cases apart, not questions.
     texts = [cleaned(questions[place].text).replace("*", "")[:_LONGEST] for place in places]
-    alike = similarities(texts, encode)
-    upper = alike[np.triu_indices(len(texts), 1)]
-    levels = [min(max(float(np.quantile(upper, share)), floor), ceiling) for share, floor, ceiling in _LEVELS]
-    tight, middle, loose = linked(alike, [min(levels[: place + 1]) for place in range(len(levels))])
+    alike = kinship(texts, encode)
+    tight, loose = linked(alike, _LEVELS)
     found: list[Cluster] = []
-    taken: set[int] = set()
-    for label, _ in Counter(middle.tolist()).most_common():
-        asked = np.flatnonzero(middle == label)
-        family = int(loose[asked[0]])
-        if family in taken:
-            continue
+    for label, _ in Counter(loose.tolist()).most_common():
+        asked = np.flatnonzero(loose == label)
         core, _ = Counter(tight[asked].tolist()).most_common(1)[0]
         rows = np.flatnonzero(tight == core)
         if len({questions[places[row]].customer for row in rows}) < MIN_CUSTOMERS:
             continue
         members = [places[row] for row in _typical_first(rows, alike)]
-        cluster = _cluster(questions, members, [places[row] for row in asked])
-        taken.add(family)
-        found.append(cluster)
+        found.append(_cluster(questions, members, [places[row] for row in asked]))
         if len(found) == most:
             break
     return sorted(found, key=lambda cluster: (-cluster.times, cluster.members))
@@ -128,10 +124,27 @@ def _cluster(questions: Sequence[Question], members: list[int], asked: list[int]
     return Cluster(tuple(members), sum(min(times, PER_CUSTOMER) for times in spoken.values()), len(spoken))
 
 
+def kinship(texts: Sequence[str], encode: Callable[[Sequence[str]], NDArray[np.float32]]) -> NDArray[np.float32]:
+    """[text, text], 0 to 1: how far the same texts are near to both."""
+    vectors, share = encode(texts), len(texts) / (len(texts) + _ENOUGH)
+    near = np.maximum(_mixed(_unit(vectors - share * vectors.mean(axis=0)), _characters(texts)), 0) ** _SHARPNESS
+    # Each is nearest to itself, which among few others would tell all apart.
+    np.fill_diagonal(near, min(1.0, share + _ITSELF))
+    profiles = _unit(near)
+    return np.asarray(profiles @ profiles.T, dtype=np.float32)
+
+
 def similarities(texts: Sequence[str], encode: Callable[[Sequence[str]], NDArray[np.float32]]) -> NDArray[np.float32]:
-    vectors, characters = encode(texts), _characters(texts)
+    return _mixed(encode(texts), _characters(texts))
+
+
+def _mixed(vectors: NDArray[np.float32], characters: NDArray[np.float32]) -> NDArray[np.float32]:
     mixed = _VECTORS * (vectors @ vectors.T) + (1 - _VECTORS) * (characters @ characters.T)
     return np.asarray(mixed, dtype=np.float32)
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9), dtype=np.float32)
 
 
 def _characters(texts: Sequence[str]) -> NDArray[np.float32]:
@@ -143,8 +156,7 @@ def _characters(texts: Sequence[str]) -> NDArray[np.float32]:
             row[bucket] = 1 + np.log(times)
     known = (rows > 0).sum(axis=0)
     rows *= np.log((1 + len(texts)) / (1 + known)) + 1
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.maximum(lengths, 1e-9), dtype=np.float32)
+    return _unit(rows)
 
 
 def _grams(text: str) -> list[str]:
