@@ -25,6 +25,7 @@ _VALID: Final = str(Validity.VALID)
 CLEAR: Final = frozenset({SLA, SHOPS, CHECKPOINTS})
 _NAME_IS_NO_TEXT: Final = 0x8000_0000
 _NULL: Final = b"\xff\xff\xff\xff"
+_make: Final = tuple.__new__
 
 
 def describe(records: Sequence[Record], decoded: Sequence[Decoded]) -> Outcome:
@@ -35,18 +36,12 @@ def describe(records: Sequence[Record], decoded: Sequence[Decoded]) -> Outcome:
         if record.topic == DEAD_LETTERS:
             descriptions.append(_LETTER)
         elif isinstance(found, Event):
-            shop = getattr(found.data, "shop_id", None)
+            kind, _, _, subject, at, retimed, data, topic, _, _, _ = found
+            shop = getattr(data, "shop_id", None)
+            shop = storable(shop) if isinstance(shop, str) else None
+            customer, agent = parties(data)
             descriptions.append(
-                Description(
-                    found.type,
-                    found.subject,
-                    storable(shop) if isinstance(shop, str) else None,
-                    found.at,
-                    found.retimed,
-                    _VALID,
-                    *parties(found.data),
-                    record.topic in CLEAR,
-                )
+                _make(Description, (kind, subject, shop, at, retimed, _VALID, customer, agent, topic in CLEAR))
             )
         elif isinstance(found, Invalid):
             descriptions.append(Description(None, None, None, None, False, found.reason))

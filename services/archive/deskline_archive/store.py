@@ -221,24 +221,10 @@ class Store:
                         secrets[key] = generation, secret
                 else:
                     generation, secret = known
-            yield _row(
-                Row,
-                (
-                    *(
-                        stream,
-                        offset,
-                        broker_at,
-                        retimed,
-                        generation,
-                        secret,
-                        event_at,
-                        key,
-                        pack_headers(headers),
-                        value,
-                    ),
-                    *(subject, customer, kind, shop, validity, agent),
-                ),
-            )
+            yield _row(Row, (
+                stream, offset, broker_at, retimed, generation, secret, event_at, key, pack_headers(headers), value,
+                subject, customer, kind, shop, validity, agent,
+            ))  # fmt: skip
 
 
 def _same(known: tuple[int, bytes | None], content: tuple[bytes | None, bytes | None] | None, record: Record) -> bool:
