@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 from collections import Counter
+from datetime import UTC, datetime
 
 import duckdb
 import pyarrow.parquet as pq
@@ -28,6 +29,7 @@ from tests.kafka.test_archive_persons import (  # noqa: F401 - fixtures
 )
 from typer.testing import CliRunner
 
+from deskline.clock import MINUTE
 from deskline.errors import UsageError
 from deskline.records import Record
 from deskline.settings import ServiceSettings
@@ -135,16 +137,55 @@ async def test_roles_see_what_they_may_and_every_look_is_kept(filled, vault):  #
     assert texts(await found.transcript("c-9", SUPERVISOR)) == ["电话13812345678"]
     await legal.order(filled, "", "u-9", who="dpo", why="letter")
     assert [hit.value for hit in await found.transcript("c-9", SUPERVISOR)] == [RESTRICTED]
-    page = await found.search(Question(text="电话"), READER)
+    page = await found.search(Question(customer="u-9"), READER)
     assert [hit.value for hit in page.hits] == [RESTRICTED]
     assert page.hits[0].customer_id is None
+    # That a word of his is found would tell that he said it.
+    for text, limit in (("电话", 50), ("电话", 1), ("话", 1)):
+        page = await found.search(Question(text=text, limit=limit), SUPERVISOR)
+        assert (page.hits, page.cursor, page.complete) == ([], None, True), text
+    assert texts((await found.search(Question(text="电话"), INVESTIGATOR)).hits) == ["电话13812345678"]
     with pytest.raises(UsageError, match="says why"):
         await found.transcript("c-9", INVESTIGATOR._replace(reason=" "))
     assert texts(await found.transcript("c-9", INVESTIGATOR)) == ["电话13812345678"]
     looks = [json.loads(row["detail"]) for row in await filled.fetch("SELECT detail FROM looks ORDER BY id")]
-    assert [look["restricted_shown"] for look in looks] == [False, False, False, False, True]
+    assert [look["restricted_shown"] for look in looks] == [False] * 7 + [True] * 2
     assert (looks[-1]["reason"], looks[-1]["restricted"]) == ("case 1", ["c-9"])
     assert "电话" not in json.dumps(looks, ensure_ascii=False)
+
+
+async def test_what_is_not_valid_is_masked_with_the_person_whose_key_it_has(filled, vault, tmp_path):  # noqa: F811
+    """A poison record and its letter belong to no conversation that was decoded, and need not name the customer."""
+    poison = b'{"data": {"text": "' + "身份证".encode() + b'"}}'
+    late = ago(0) + 60 * MINUTE
+    await store(
+        filled,
+        [
+            message(804, late, subject="c-9", customer="u-9", text="你好"),
+            Record("conversations.v1", 0, 805, late, b"c-9", poison, ()),
+            Record("dead-letters.v1", 0, 0, late, b"c-9", poison, ()),
+            Record("dead-letters.v1", 0, 1, late, b"c-8\xff\0", poison, ()),
+        ],
+        vault,
+    )
+    await legal.order(filled, "", "u-9", who="dpo", why="letter")
+    today = datetime.now(UTC).date()
+    question = Question(first=today, limit=3)
+    page = await finder(filled, vault).search(Question(text="身份证"), SUPERVISOR)
+    assert [(hit.topic, hit.offset) for hit in page.hits] == [("dead-letters.v1", 1)]
+    await seal(filled, vault)
+    own = ArchiveSettings(home=tmp_path / "archive")
+    await copy_segments(filled, own, "")
+    for found in (
+        await everything(finder(filled, vault), question),
+        [(await search_cold(filled, own, "", question._replace(limit=200), SUPERVISOR)).hits],
+    ):
+        shown = {(hit.topic, hit.offset): hit.value for hit in found[0]}
+        assert [shown[at] for at in (("conversations.v1", 804), ("conversations.v1", 805))] == [RESTRICTED] * 2
+        assert shown["dead-letters.v1", 0] == RESTRICTED
+        assert shown["dead-letters.v1", 1] == json.loads(poison)
+    page = await search_cold(filled, own, "", Question(text="身份证"), SUPERVISOR)
+    assert [(hit.topic, hit.offset) for hit in page.hits] == [("dead-letters.v1", 1)]
 
 
 async def test_an_erased_person_is_found_by_no_word_and_the_old_index_is_noise(filled, vault):  # noqa: F811

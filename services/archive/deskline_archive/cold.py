@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from deskline.clock import from_datetime, rfc3339
 from deskline.errors import UsageError
 from deskline_archive import sealing
-from deskline_archive.find import ERASED, Finder, Hit, Looker, Page, Question
+from deskline_archive.find import ERASED, Finder, Found, Hit, Looker, Page, Question, owner_of
 from deskline_archive.places import Place, place
 from deskline_archive.policy import CLEAR
 from deskline_archive.store import load_queries
@@ -149,11 +149,17 @@ async def search_cold(
     finder.check(question, looker)
     if question.cursor is not None:
         raise UsageError("the cold store answers with one page; narrow the period")
-    hits = await asyncio.to_thread(_look, place(own.cold_place), prefix, question)
-    return Page(await finder.seen(hits, looker, "search --cold", question), None, len(hits) < question.limit)
+    found = await asyncio.to_thread(_look, place(own.cold_place), prefix, question)
+    if question.text is not None and looker.role != "investigator":
+        # As in the database: a hit would tell that a restricted person said these words.
+        hidden = await finder.restricted(found)
+        found = [each for each in found if owner_of(*each) not in hidden]
+    complete = len(found) < question.limit
+    return Page(await finder.seen(found[: question.limit], looker, "search --cold", question), None, complete)
 
 
-def _look(store: Place, prefix: str, question: Question) -> list[Hit]:
+def _look(store: Place, prefix: str, question: Question) -> list[Found]:
+    """All, newest first."""
     conditions = [
         (name, value)
         for name, value in (("conversation", question.conversation), ("shop_id", question.shop), ("agent_id", question.agent), ("type", question.kind))
@@ -162,7 +168,7 @@ def _look(store: Place, prefix: str, question: Question) -> list[Hit]:
     wanted = None if question.text is None else folded(question.text)
     names = [name for name in store.names("", ".parquet") if name.startswith(prefix)]
     mine = _conversations(store, names, question.customer) if question.customer is not None else None
-    found: list[tuple[datetime, Hit]] = []
+    found: list[tuple[datetime, Found]] = []
     for name in names:
         table = pq.read_table(io.BytesIO(store.read(name)))
         for column, value in conditions:
@@ -175,9 +181,9 @@ def _look(store: Place, prefix: str, question: Question) -> list[Hit]:
                 continue
             if wanted is not None and wanted not in folded(text_of(row["value"])):
                 continue
-            found.append((row["broker_time"], _hit(row)))
-    found.sort(key=lambda each: (each[0], each[1].topic, each[1].partition, each[1].offset), reverse=True)
-    return [hit for _, hit in found[: question.limit]]
+            found.append((row["broker_time"], (_hit(row), row["key"])))
+    found.sort(key=lambda each: (each[0], *each[1][0][:3]), reverse=True)
+    return [each for _, each in found]
 
 
 def _conversations(store: Place, names: list[str], customer: str) -> set[str]:

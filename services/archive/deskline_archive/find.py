@@ -12,8 +12,9 @@ import asyncio
 import base64
 import json
 import re
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import asyncpg
 
@@ -21,13 +22,13 @@ from deskline.clock import from_datetime, rfc3339, to_datetime
 from deskline.errors import UsageError
 from deskline.personal_data import mask
 from deskline_archive.days import index_key, table
-from deskline_archive.policy import mentions
+from deskline_archive.policy import mentions, storable
 from deskline_archive.store import load_queries
 from deskline_archive.veil import Vault, name_of, xored
 from deskline_archive.words import Hashes, folded, pairs, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from deskline.postgres import Connection
 
@@ -37,6 +38,8 @@ MOST: Final = 200
 RESTRICTED: Final = "[restricted]"
 ERASED: Final = "[erased]"
 _TRANSCRIPT: Final = 20_000
+# Rows of a day that is read, between which a page may be full.
+_AT_ONCE: Final = 250
 _EPOCH: Final = date(1970, 1, 1)
 _HEX: Final = re.compile(r"(?:[0-9a-f]{2})*")
 
@@ -80,6 +83,10 @@ class Hit(NamedTuple):
     value: Any
 
 
+Found: TypeAlias = tuple[Hit, bytes | None]
+"""A record and its key."""
+
+
 class Page(NamedTuple):
     """``cursor``: where the next page begins; None: there is no more. ``complete``: False where the time was over."""
 
@@ -101,17 +108,17 @@ class Finder:
     async def search(self, question: Question, looker: Looker) -> Page:
         """One page. Raises ``UsageError`` where the question cannot be answered."""
         self.check(question, looker)
-        hits: list[Hit] = []
+        found: list[Found] = []
         cursor = self._read_upto = _read_cursor(question.cursor)
         complete = True
         try:
             async with asyncio.timeout(question.time_box_s):
                 subjects = await self._subjects(question)
                 if subjects != []:
-                    async for row, text_of_row in self._rows(question, subjects, cursor):
-                        if len(hits) == question.limit:
+                    async for row, text_of_row in self._rows(question, subjects, cursor, looker):
+                        if len(found) == question.limit:
                             break
-                        hits.append(self._hit(row, text_of_row))
+                        found.append((self._hit(row, text_of_row), row["key"]))
                         cursor = row["broker_time"], row["stream"], row["offset"]
                     else:
                         cursor = None
@@ -119,7 +126,7 @@ class Finder:
                     cursor = None
         except (TimeoutError, asyncpg.QueryCanceledError):
             complete, cursor = False, self._read_upto or cursor
-        hits = await self.seen(hits, looker, "search", question)
+        hits = await self.seen(found, looker, "search", question)
         return Page(hits, None if cursor is None else _cursor(cursor), complete)
 
     async def transcript(self, conversation: str, looker: Looker) -> list[Hit]:
@@ -127,7 +134,8 @@ class Finder:
         question = Question(conversation=conversation)
         self.check(question, looker)
         rows = await self._connection.fetch(self._queries["conversation"], self._prefix, conversation, _TRANSCRIPT)
-        return await self.seen([self._hit(row, self._clear(row)) for row in rows], looker, "transcript", question)
+        found = [(self._hit(row, self._clear(row)), row["key"]) for row in rows]
+        return await self.seen(found, looker, "transcript", question)
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -150,7 +158,7 @@ class Finder:
         return [one for one in mine if one == question.conversation] if question.conversation is not None else mine
 
     async def _rows(
-        self, question: Question, subjects: list[str] | None, cursor: Any
+        self, question: Question, subjects: list[str] | None, cursor: Any, looker: Looker
     ) -> AsyncIterator[tuple[Any, bytes | None]]:
         span = await self._connection.fetchrow(self._queries["oldest_day"])
         if span is None or span["first"] is None:
@@ -195,15 +203,31 @@ class Finder:
                         self._queries["found"], begin, begin + timedelta(days=days), self._prefix, subjects, question.shop,
                         question.agent, question.kind, *after, _page(question, wide),
                     )  # fmt: skip
-                for row in rows:
-                    at = row["broker_time"], row["stream"], row["offset"]
-                    value = self._clear(row)
-                    # The hashes are a sieve; the text itself decides.
-                    if wanted is None or (value is not None and wanted in folded(text_of(value))):
-                        yield row, value
-                    self._read_upto = at
+                for begun in range(0, len(rows), _AT_ONCE):
+                    for row, value, meant in await self._judged(rows[begun : begun + _AT_ONCE], wanted, looker):
+                        at = row["broker_time"], row["stream"], row["offset"]
+                        if meant:
+                            yield row, value
+                        self._read_upto = at
                 if len(rows) < _page(question, wide):
                     break
+
+    async def _judged(
+        self, rows: Sequence[Any], wanted: str | None, looker: Looker
+    ) -> list[tuple[Any, bytes | None, bool]]:
+        """Each row, its content, and whether it is meant: the hashes are a sieve, the text itself decides."""
+        found = [(row, self._clear(row)) for row in rows]
+        if wanted is None:
+            return [(row, value, True) for row, value in found]
+        judged = [(row, value, value is not None and wanted in folded(text_of(value))) for row, value in found]
+        if looker.role == "investigator":
+            return judged
+        # A hit would tell that a restricted person said these words.
+        hits = {at: (self._hit(row, value), row["key"]) for at, (row, value, meant) in enumerate(judged) if meant}
+        hidden = await self.restricted(list(hits.values()))
+        return [
+            (row, value, meant and owner_of(*hits[at]) not in hidden) for at, (row, value, meant) in enumerate(judged)
+        ]
 
     def _clear(self, row: Any) -> bytes | None:
         value: bytes | None = row["value"]
@@ -229,17 +253,23 @@ class Finder:
             row["type"], row["subject"], row["shop_id"], row["customer_id"], row["agent_id"], shown,
         )  # fmt: skip
 
-    async def seen(self, hits: list[Hit], looker: Looker, action: str, question: Question) -> list[Hit]:
+    async def restricted(self, found: Sequence[Found]) -> set[str]:
+        """Which of their owners are restricted."""
+        if not found:
+            return set()
+        persons = [row["customer_id"] for row in await self._connection.fetch(self._queries["restricted"])]
+        if not persons:
+            return set()
+        owners = sorted({owner_of(hit, key) for hit, key in found})
+        keyless = sorted({_place(hit) for hit, key in found if hit.conversation is None and key is None})
+        rows = await self._connection.fetch(self._queries["restricted_among"], owners, keyless)
+        without = ((hit, key) for hit, key in found if hit.conversation is None)
+        named = {owner_of(hit, key) for hit, key in without if _names(hit.value, persons)}
+        return {row["subject"] for row in rows} | named
+
+    async def seen(self, found: Sequence[Found], looker: Looker, action: str, question: Question) -> list[Hit]:
         """What of it the looker may see; and the look itself, kept before it is answered."""
-        subjects = sorted({hit.conversation for hit in hits if hit.conversation is not None})
-        keyless = {_place(hit): hit for hit in hits if hit.conversation is None}
-        restricted: set[str] = set()
-        if subjects or keyless:
-            rows = await self._connection.fetch(self._queries["restricted_among"], subjects, sorted(keyless))
-            restricted = {row["subject"] for row in rows}
-        if keyless:
-            persons = [row["customer_id"] for row in await self._connection.fetch(self._queries["restricted"])]
-            restricted |= {place for place, hit in keyless.items() if _names(hit.value, persons)}
+        restricted = await self.restricted(found)
         told = {
             name: value
             for name, value in question._asdict().items()
@@ -251,7 +281,7 @@ class Finder:
         shows = looker.role == "investigator" and bool(restricted)
         detail = {
             **told,
-            "hits": len(hits),
+            "hits": len(found),
             "restricted": sorted(restricted),
             "restricted_shown": shows,
             "reason": looker.reason,
@@ -263,7 +293,7 @@ class Finder:
             action,
             json.dumps(detail, default=str, ensure_ascii=False),
         )
-        return [masked(hit, looker.role, restricted=(hit.conversation or _place(hit)) in restricted) for hit in hits]
+        return [masked(hit, looker.role, restricted=owner_of(hit, key) in restricted) for hit, key in found]
 
 
 _BY_WORDS: Final = """
@@ -287,6 +317,14 @@ def _page(question: Question, wide: bool) -> int:
     reading is mostly not in a row.
     """
     return 5000 if wide else question.limit + 1
+
+
+def owner_of(hit: Hit, key: bytes | None) -> str:
+    """Whose record it is: of one that is not valid, and of a dead letter, its key says it, as it says whose key veils it."""
+    if hit.conversation is None and key is not None:
+        with suppress(UnicodeDecodeError):
+            return storable(key.decode())
+    return hit.conversation or _place(hit)
 
 
 def _place(hit: Hit) -> str:
