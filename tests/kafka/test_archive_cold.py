@@ -103,6 +103,18 @@ async def test_a_person_whose_days_have_gone_is_erased_from_the_cold_store(servi
     assert await copy_segments(service, own, "") == 0
 
 
+async def test_the_words_of_a_day_go_with_it(service, vault, own):  # noqa: F811 - the fixtures above
+    tables = "SELECT count(*) FROM pg_tables WHERE tablename LIKE 'words_%'"
+    await store(service, [message(0, ago(OLD), subject="c-1", customer="u-1")], vault)
+    assert await close_days(service, vault) == [(DAY, 1)]
+    await seal(service, vault)
+    await copy_segments(service, own, "")
+    assert await service.fetchval(tables) == 1
+    await Store("").drop_day(service, DAY)
+    assert await service.fetchval(tables) == 0
+    assert await close_days(service, vault) == []
+
+
 async def test_what_was_stored_in_the_clear_is_erased_once_it_stands_in_the_cold_store_alone(
     service,  # noqa: F811 - the fixtures above
     vault,  # noqa: F811 - the fixtures above

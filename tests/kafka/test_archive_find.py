@@ -19,6 +19,7 @@ from hypothesis.strategies import fixed_dictionaries, sampled_from
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 from tests.kafka.test_archive_persons import (  # noqa: F401 - fixtures
+    acting,
     ago,
     message,
     schema,
@@ -33,6 +34,7 @@ from deskline.clock import MINUTE
 from deskline.errors import UsageError
 from deskline.records import Record
 from deskline.settings import ServiceSettings
+from deskline_archive import days as closing
 from deskline_archive import legal
 from deskline_archive.access import Access
 from deskline_archive.cli import app
@@ -123,6 +125,34 @@ async def test_a_period_narrows_and_a_closed_day_is_asked_by_its_index(filled, v
         row[0] for row in await filled.fetch(f"EXPLAIN SELECT 1 FROM {tables[0]['tablename']} WHERE grams @> ARRAY[1]")
     )
     assert "Bitmap Index Scan" in plan
+
+
+async def test_what_came_after_its_day_was_closed_is_found_once_the_day_is_closed_anew(filled, vault):  # noqa: F811
+    """The archive was away at midnight: the day was closed in the next hour, and then it caught up."""
+    question = Question(text="迟到的")
+    await store(filled, [message(804, ago(1), subject="c-late", customer="u-1", text="迟到的话")], vault)
+    assert [row[1] for row in await close_days(filled, vault)] == [202]
+    hits, _ = await everything(finder(filled, vault), question)
+    assert texts(hits) == ["迟到的话"]
+    assert await close_days(filled, vault) == []
+
+
+async def test_what_comes_while_its_day_is_being_closed_is_not_forgotten(filled, vault, schema, monkeypatch):  # noqa: F811
+    real = closing._fill
+
+    async def filled_meanwhile(*told):
+        count = await real(*told)
+        async with acting(schema) as another:
+            await store(another, [message(805, ago(1), subject="c-late", customer="u-1", text="刚刚到")], vault)
+        return count
+
+    await store(filled, [message(804, ago(1), subject="c-late", customer="u-1", text="迟到的话")], vault)
+    with monkeypatch.context() as patched:
+        patched.setattr(closing, "_fill", filled_meanwhile)
+        assert [row[1] for row in await close_days(filled, vault)] == [202]
+    assert [row[1] for row in await close_days(filled, vault)] == [203]
+    hits, _ = await everything(finder(filled, vault), Question(text="刚到"))
+    assert texts(hits) == ["刚刚到"]
 
 
 async def test_a_search_that_takes_too_long_says_so_and_where_to_go_on(filled, vault):  # noqa: F811

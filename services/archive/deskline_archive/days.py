@@ -1,4 +1,6 @@
-"""Closing days: what a day needs to be searched by, made once it is over, and anew when somebody was erased from it."""
+"""Closing days: what a day needs to be searched by, made once it is over, and anew when somebody was erased from it or it got
+records late.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ async def close_days(connection: Connection, file: Path | None) -> list[tuple[da
             vault = Vault.load(file)
         if vault is not None:
             generation = max(generation, vault.first_generation)
-        async with connection.transaction():
+        # One snapshot: a record that comes meanwhile is beyond what the day is said to go to, and has it closed anew.
+        async with connection.transaction(isolation="repeatable_read"):
             await connection.execute(queries["begin_words"], day, generation)
             count = await _fill(connection, day, generation, vault)
             await connection.execute(queries["finish_words"], day, generation)
