@@ -8,6 +8,7 @@ import time
 from datetime import date, timedelta
 from urllib.parse import quote
 
+import asyncpg
 import duckdb
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from tests.kafka.test_archive_persons import (  # noqa: F401 - fixtures, asked f
     ago,
     contents,
     message,
+    order,
     reports,
     run,
     schema,
@@ -101,6 +103,44 @@ async def test_a_person_whose_days_have_gone_is_erased_from_the_cold_store(servi
     # Once is enough, and what comes later is not touched.
     assert (await legal.erase_due(service, "", vault, ["u-1"]))[0].conversations == 0
     assert await copy_segments(service, own, "") == 0
+
+
+@pytest.mark.parametrize("whose", [("customer", "u-1"), ("shop", "s-1")])
+@pytest.mark.parametrize("later", ["letter", "reply", "order"])
+async def test_a_hold_keeps_a_day_that_has_only_what_does_not_name_whom_it_is_of(service, vault, own, whose, later):  # noqa: F811 - the fixtures above
+    """A conversation went on after midnight; or the day that named its customer has gone."""
+    record = {
+        "letter": Record("dead-letters.v1", 0, 0, ago(OLD - 1), b"c-1", b"poison", ()),
+        "reply": Record("replies.v1", 0, 0, ago(OLD - 1), b"c-1", b"{}", ()),
+        "order": order(1, ago(OLD - 1), "c-1"),
+    }[later]
+    names = [message(0, ago(OLD), subject="c-1", customer="u-1")]
+    other = [Record("agents.v1", 0, 0, ago(OLD - 2), b"a-1", b"{}", ())]
+    await store(service, [*names, record, *other], vault)
+    await seal(service, vault, now_us() + 2 * 60 * MINUTE)
+    await copy_segments(service, own, "")
+    await legal.hold(service, "", legal.Hold(*whose, None, None), who="legal", why="case 1", until=None)
+    days = {each.day: each.why for each in await Store("").retention(service)}
+    assert [(days[DAY + timedelta(days=n)] or "goes").partition(" of ")[0] for n in (0, 1, 2)] == [
+        "legal hold 1", "legal hold 1", "goes"
+    ]  # fmt: skip
+    await legal.lift(service, "", 1, who="legal", why="over")
+    await Store("").drop_day(service, DAY)
+    await legal.hold(service, "", legal.Hold(*whose, None, None), who="legal", why="case 2", until=None)
+    with pytest.raises(UsageError, match="legal hold 2"):
+        await Store("").drop_day(service, DAY + timedelta(days=1))
+
+
+async def test_a_hold_keeps_an_order_whose_customer_is_named_by_a_day_that_has_gone(service, vault, own, schema):  # noqa: F811 - the fixtures above
+    await gone(service, vault, own, [message(0, ago(OLD), subject="c-1", customer="u-1"), order(1, ago(OLD), "c-1")])
+    owner = await asyncpg.connect(schema, server_settings={"search_path": "archive"})
+    await owner.execute("UPDATE classes SET days = 180 WHERE type = 'order.placed.v1'")
+    await owner.close()
+    for kind, value in (("customer", "u-1"), ("conversation", "c-1"), ("shop", "s-1")):
+        number = await legal.hold(service, "", legal.Hold(kind, value, None, None), who="l", why="w", until=None)
+        assert await service.fetchval("SELECT drop_kept()") == 0, kind
+        await legal.lift(service, "", number, who="l", why="w")
+    assert await service.fetchval("SELECT drop_kept()") == 1
 
 
 async def test_the_words_of_a_day_go_with_it(service, vault, own):  # noqa: F811 - the fixtures above
