@@ -96,10 +96,8 @@ async def _live(figures: Figures, connection: Connection, prefix: str, own: Arch
     sealer = sealing.Sealer(connection, keys, prefix, Vault.load(file))
     before = time.process_time()
     sealed = await sealer.seal(now_us(), 10_000)
-    figures.show(
-        "archive_seal", count / (time.process_time() - before), "leaves/CPU-s", floor=_at_least(80_000),
-        segments=len(sealed),
-    )  # fmt: skip
+    seals = time.process_time() - before
+    figures.show("archive_seal", count / seals, "leaves/CPU-s", floor=_at_least(80_000), segments=len(sealed))
     await sealer.write_directory(place(own.checkpoint_place))
     began, before = time.perf_counter(), time.process_time()
     closed = await close_days(connection, file)
@@ -113,7 +111,7 @@ async def _live(figures: Figures, connection: Connection, prefix: str, own: Arch
     words = time.process_time() - before
     figures.show(
         "archive_everything", count / (cpu + words), "records/CPU-s", floor=_at_least(25_000),
-        words_us=round(words / count * 1e6, 1),
+        words_us=round(words / count * 1e6, 1), with_seals=round(count / (cpu + words + seals)),
     )  # fmt: skip
     await _search(figures, Finder(connection, prefix, Vault.load(file)))
     began, size = time.perf_counter(), 0
