@@ -111,7 +111,7 @@ async def findings(connection, directory):
     return found
 
 
-async def offline(connection, folder):
+async def offline(connection, folder, *more):
     """What the verifier of an export says, run as an auditor runs it: this one file, and no path to ours."""
     (stream,) = await sealing.streams(connection, "")
     (folder / "keys").write_text(KEY.verifier)
@@ -120,7 +120,7 @@ async def offline(connection, folder):
     script = folder / "verifier.py"
     script.write_bytes(Path(verifier.__file__).read_bytes())  # noqa: ASYNC240 - a small file, in a test
     done = subprocess.run(  # noqa: ASYNC221 - nothing else runs meanwhile
-        [sys.executable, script, folder / "keys", folder / "export"], capture_output=True, text=True, check=False
+        [sys.executable, script, folder / "keys", folder / "export", *more], capture_output=True, text=True, check=False
     )
     assert done.stderr == ""
     return done.returncode, done.stdout.replace(f"{folder / 'export'}: ", "")
@@ -137,7 +137,8 @@ async def archive(service, tmp_path):
 
 async def test_what_nobody_touched_holds_live_and_offline(archive, service, tmp_path):
     assert await findings(service, archive) == []
-    assert await offline(service, tmp_path) == (0, "every proof holds\n")
+    for more in ((), ("--checkpoints", archive)):
+        assert await offline(service, tmp_path, *more) == (0, "every proof holds\n")
 
 
 SWAP = """
@@ -194,16 +195,26 @@ async def test_a_row_before_the_first_sealed_one_is_found(archive, service):
     assert await findings(service, archive) == [Finding(1, 99, "inserted")]
 
 
-async def test_a_dropped_tail_of_rows_is_found(archive, service, owner):
+async def test_a_dropped_tail_of_rows_is_found_live_and_offline(archive, service, owner, tmp_path):
     await owner.execute('DELETE FROM raw_records WHERE "offset" >= 108')
     assert await findings(service, archive) == [Finding(3, 108, "deleted"), Finding(3, 109, "deleted")]
+    assert await offline(service, tmp_path) == (
+        1,
+        "segment 3, offset 108: deleted\nsegment 3, offset 109: deleted\n",
+    )
 
 
-async def test_a_tail_that_was_dropped_with_its_seals_is_found_by_the_directory(archive, service, owner):
+async def test_a_tail_that_was_dropped_with_its_seals_is_found_by_the_kept_checkpoints(
+    archive, service, owner, tmp_path
+):
     await owner.execute('DELETE FROM raw_records WHERE "offset" >= 108; DELETE FROM seals WHERE number = 3')
     assert await findings(service, archive) == [
-        Finding(3, None, "sealed, as the directory says, but not in the archive")
+        Finding(3, 108, "sealed, as the directory says, but not in the archive")
     ]
+    assert await offline(service, tmp_path, "--checkpoints", archive) == (
+        1,
+        "segment 3, offset 108: sealed, as its checkpoint says, but not in the export\n",
+    )
     assert sealing.strangers([], place(str(archive))) == [f"{TOPIC}/0"]
 
 
@@ -229,15 +240,20 @@ async def test_a_rewritten_root_is_found_even_where_everything_was_made_anew_for
         assert (live is None) or Finding(3, None, live) in found
         code, told = await offline(service, tmp_path)
         assert (code, "no trusted key" in told) == ((1, True) if live else (0, False))
+        # Who has the right key is found by what he could not reach.
+        code, told = await offline(service, tmp_path, "--checkpoints", archive)
+        assert code == 1
+        assert "segment 3, offset -: the checkpoint that was kept is another one\n" in told
 
 
-async def test_a_root_changed_in_place_is_found(archive, service, owner):
+async def test_a_root_changed_in_place_is_found_live_and_offline(archive, service, owner, tmp_path):
     note = sign_note(checkpoint_text(f"{KEY.name}/{TOPIC}/0", 8, bytes(32), 2, (104, 108)), [KEY])
     await owner.execute("UPDATE seals SET note = $1 WHERE number = 2", note)
     assert await findings(service, archive) == [
         Finding(2, None, "root is not what was signed"),
         Finding(2, None, "the directory's checkpoint is another one"),
     ]
+    assert await offline(service, tmp_path) == (1, "segment 2, offset -: root is not what was signed\n")
 
 
 async def test_a_segment_sealed_meanwhile_is_looked_for_until_its_checkpoint_is_written(archive, service, schema):

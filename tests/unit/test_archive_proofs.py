@@ -250,3 +250,37 @@ def test_the_command_names_segment_and_offset_and_says_so_by_its_exit_code(tmp_p
     assert main([str(trusted), str(bad)]) == 1
     assert capsys.readouterr().out == f"{bad}: segment 3, offset 44: altered\n"
     assert main([]) == 2
+
+
+def test_an_export_is_compared_with_the_checkpoints_that_were_kept(tmp_path, capsys):
+    trusted, export, kept = tmp_path / "keys", tmp_path / "export", tmp_path / "kept"
+    trusted.write_text(OLD.verifier)
+    words = [str(trusted), str(export), "--checkpoints", str(kept)]
+    folder = kept / "conversations.v1" / "0"
+    folder.mkdir(parents=True)
+    lines = exported()
+    export.write_text("\n".join(map(json.dumps, lines)))
+    assert main(words) == 2
+    seals = [line for line in lines if "note" in line]
+    for line in seals[:2]:
+        (folder / f"{line['segment']:010d}.checkpoint").write_text(line["note"])
+    capsys.readouterr()
+    # What was sealed since the auditor's copy of them was made is no finding.
+    assert main(words) == 0, capsys.readouterr().out
+    (folder / "0000000001.checkpoint").unlink()
+    (folder / "0000000003.checkpoint").write_text(sign_note(checkpoint_text(ORIGIN, 9, b"r" * 32, 3, (44, 49)), [NEW]))
+    (folder / "0000000004.checkpoint").write_text(sign_note(checkpoint_text(ORIGIN, 10, b"r" * 32, 4, (49, 50)), [OLD]))
+    (folder / "0000000005.checkpoint").write_text(sign_note(checkpoint_text(ORIGIN, 11, b"r" * 32, 5, (50, 51)), [NEW]))
+    other = kept / "replies.v1" / "0"
+    other.mkdir(parents=True)
+    (other / "0000000001.checkpoint").write_text(sign_note(checkpoint_text("other", 1, b"r" * 32, 1, (0, 1)), [OLD]))
+    capsys.readouterr()
+    assert main(words) == 1
+    assert capsys.readouterr().out.replace(f"{export}: ", "").splitlines() == [
+        "segment 1, offset -: no checkpoint of it was kept",
+        "segment 3, offset -: the checkpoint that was kept is another one",
+        "segment 4, offset 49: sealed, as its checkpoint says, but not in the export",
+        "segment 5, offset -: sealed, as its checkpoint says, but not in the export",
+        "other: sealed, as its checkpoints say, but no export of it was given",
+    ]
+    assert main([str(trusted), str(export), "--checkpoints"]) == 2

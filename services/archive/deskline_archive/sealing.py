@@ -35,6 +35,7 @@ from deskline_archive.verifier import (
     Segment,
     Tree,
     check_bodies,
+    first_offset,
     gap_leaf,
     record_leaf,
     split,
@@ -475,7 +476,8 @@ async def verify(
     if directory is not None and lacking:
         found += await _still_lacking(directory, stream.label, lacking)
     found += [
-        Finding(missing, None, "sealed, as the directory says, but not in the archive") for missing in sorted(kept)
+        Finding(missing, first_offset(kept[missing], trusted), "sealed, as the directory says, but not in the archive")
+        for missing in sorted(kept)
     ]
     return Report(stream.label, number, records, retired, erased, found)
 

@@ -1,9 +1,11 @@
 """Checks the archive's proofs with nothing of deskline: this one file, hashlib, and ``cryptography`` for Ed25519.
 
-    python verifier.py KEYS EXPORT.jsonl [EXPORT.jsonl …]
+    python verifier.py KEYS EXPORT.jsonl [EXPORT.jsonl …] [--checkpoints DIRECTORY]
 
 ``KEYS``: trusted verifier keys, one a line (C2SP signed-note: ``name+id+key``). An export is one topic partition from
-``deskline archive export``. Exit code 0: every proof holds; 1: findings, one a line; 2: wrong usage.
+``deskline archive export``. ``DIRECTORY``: the checkpoints that were kept beside the database, or a copy of them from before; with
+them a tail that was dropped with its seals is found, and what was sealed anew with the right key. Exit code 0: every proof
+holds; 1: findings, one a line; 2: wrong usage.
 
 Trees are RFC 6962's (SHA-256). Leaf ``i`` of a topic partition is ``offset (8 bytes) ‖ broker time in µs (8, signed) ‖
 commitment (32)``, and the commitment is ``SHA-256(salt ‖ key ‖ headers ‖ value)``, each of the three with its length
@@ -17,6 +19,7 @@ import json
 import struct
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -380,9 +383,11 @@ def check_export(
     lines: Iterable[str],
     trusted: Mapping[tuple[str, bytes], Ed25519PublicKey],
     erased: list[int] | None = None,
+    kept: Mapping[int, str] | None = None,
 ) -> list[Finding]:
     """An export: the origin, then each seal followed by its records, then the number of seals. ``erased`` takes the offsets
-    of records that were erased with their salts: their leaves stand in the tree, what they said nobody can check.
+    of records that were erased with their salts: their leaves stand in the tree, what they said nobody can check. ``kept``:
+    the checkpoints that were kept beside the database, by their segments.
 
     Raises ``ValueError`` or ``KeyError`` where it is none.
     """
@@ -393,6 +398,7 @@ def check_export(
     bodies: list[Body] = []
     gone: set[int] = set()
     last = None
+    others = dict(kept or {})
     for text in read:
         line = json.loads(text)
         if "offset" in line:
@@ -413,9 +419,34 @@ def check_export(
             break
         segment = segment_of(line)
         found += checker.segment(segment)
+        if others.pop(segment.number, segment.note) != segment.note:
+            found.append(Finding(segment.number, None, "the checkpoint that was kept is another one"))
+        elif kept and segment.number not in kept and segment.number < max(kept):
+            found.append(Finding(segment.number, None, "no checkpoint of it was kept"))
+    found += [
+        Finding(
+            missing, first_offset(others[missing], trusted), "sealed, as its checkpoint says, but not in the export"
+        )
+        for missing in sorted(others)
+    ]
     number = 0 if segment is None else segment.number
     if last != number:
         found.append(Finding(number, None, "the export ends before its end"))
+    return found
+
+
+def first_offset(note: str, trusted: Mapping[tuple[str, bytes], Ed25519PublicKey]) -> int | None:
+    """Where the segment of a checkpoint begins; None where nobody who is trusted says so."""
+    signed = read_note(note, trusted)
+    return None if signed is None else signed.first_offset
+
+
+def kept_checkpoints(folder: Path) -> dict[str, dict[int, str]]:
+    """The checkpoints below a directory, by their origins and segments."""
+    found: dict[str, dict[int, str]] = {}
+    for path in sorted(folder.rglob("*.checkpoint")):
+        note = path.read_text(encoding="utf-8")
+        found.setdefault(note.partition("\n")[0], {})[int(path.stem)] = note
     return found
 
 
@@ -430,21 +461,35 @@ def _ranges(offsets: Sequence[int]) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    if len(arguments) < 2:
+    words, kept = list(arguments), dict[str, dict[int, str]]()
+    if "--checkpoints" in words[:-1]:
+        at = words.index("--checkpoints")
+        kept = kept_checkpoints(Path(words[at + 1]))
+        if not kept:
+            sys.stderr.write(f"{words[at + 1]}: no checkpoints there\n")
+            return 2
+        del words[at : at + 2]
+    if len(words) < 2 or any(word.startswith("--") for word in words):
         sys.stderr.write(f"{__doc__}\n")
         return 2
-    trusted = trusted_keys(Path(arguments[0]).read_text(encoding="utf-8"))
-    bad = 0
-    for name in arguments[1:]:
+    trusted = trusted_keys(Path(words[0]).read_text(encoding="utf-8"))
+    bad, origins = 0, set[str]()
+    for name in words[1:]:
         with Path(name).open(encoding="utf-8") as lines:
             erased: list[int] = []
-            found = check_export(lines, trusted, erased)
+            head = lines.readline()
+            origin = json.loads(head)["origin"]
+            found = check_export(chain([head], lines), trusted, erased, kept.get(origin))
+        origins.add(origin)
         bad += len(found)
         for segment, offset, kind in found:
             sys.stdout.write(f"{name}: segment {segment}, offset {'-' if offset is None else offset}: {kind}\n")
         if not found:
             told = f" ({len(erased)} records were erased: offsets {_ranges(erased)})" if erased else ""
             sys.stdout.write(f"{name}: every proof holds{told}\n")
+    for origin in sorted(kept.keys() - origins):
+        sys.stdout.write(f"{origin}: sealed, as its checkpoints say, but no export of it was given\n")
+        bad += 1
     return 1 if bad else 0
 
 
