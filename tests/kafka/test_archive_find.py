@@ -1,6 +1,7 @@
 """Found by whom and how: words, filters, pages, roles, audit, over HTTP; and the same from the cold store."""
 
 import asyncio
+import base64
 import csv
 import hashlib
 import io
@@ -313,6 +314,30 @@ async def test_http_answers_those_with_a_token_and_their_role(filled, vault, sch
     assert (await ask(access, transcript, "conversation=c-1-4", tokens["investigator"], x_reason="case"))[0] == 200
     kept = await filled.fetch("SELECT who, role FROM looks")
     assert {tuple(row) for row in kept} == {("n-reader", "reader"), ("n-investigator", "investigator")}
+
+
+@pytest.mark.parametrize("at", ["1/99999999999/1", "1/1/9223372036854775808", "1/-1/1", f"{10**40}/1/1"])
+async def test_a_cursor_that_no_page_gave_is_refused(service, vault, at):  # noqa: F811
+    cursor = base64.urlsafe_b64encode(at.encode()).decode()
+    with pytest.raises(UsageError, match="no cursor"):
+        await finder(service, vault).search(Question(cursor=cursor), SUPERVISOR)
+
+
+async def test_what_cannot_be_answered_in_time_is_said_over_http(filled, vault, schema, tmp_path):  # noqa: F811
+    words = ["token", "li", "--role", "reader", "--state-dir", str(tmp_path)]
+    token = (await asyncio.to_thread(CliRunner().invoke, app, words)).output.strip()
+    settings = ServiceSettings(postgres_dsn=schema, database_timeout_s=1)
+    access = Access(settings, ArchiveSettings(home=tmp_path / "archive"))
+    async with acting(schema, "none") as owner, owner.transaction():
+        await owner.execute("LOCK TABLE raw_records IN ACCESS EXCLUSIVE MODE")
+        for path, query in (("transcript", "conversation=c-1-4"), ("search", "conversation=c-1-4")):
+            status, body, _ = await ask(access, f"/archive/{path}", query, token)
+            assert (status, json.loads(body)["error"]) == (
+                503,
+                "the archive does not answer, or not in time; try again",
+            )
+    with pytest.raises(TimeoutError):
+        await finder(filled, vault).transcript("c-1-4", READER, 0)
 
 
 async def test_schemathesis_finds_no_answer_that_the_document_does_not_know(filled, vault, schema, tmp_path):  # noqa: F811

@@ -18,8 +18,8 @@ from urllib.parse import parse_qs, unquote
 from faststream.asgi import AsgiResponse, get
 
 from deskline.access import NoTokenError, Tokens, sent
-from deskline.errors import TransientError, UsageError
-from deskline.postgres import connect
+from deskline.errors import UsageError
+from deskline.postgres import TRANSIENT, connect, is_transient
 from deskline.settings import ServiceSettings
 from deskline_archive.find import ROLES, Finder, Looker, Question, Role
 from deskline_archive.settings import ArchiveSettings
@@ -85,8 +85,11 @@ class Access:
             return _response(error.status, json.dumps({"error": str(error)}), "application/json")
         except UsageError as error:
             return _response(400, json.dumps({"error": str(error)}), "application/json")
-        except TransientError:
-            return _response(503, json.dumps({"error": "the archive does not answer; try again"}), "application/json")
+        except TRANSIENT as error:
+            if not is_transient(error):
+                raise
+            told = {"error": "the archive does not answer, or not in time; try again"}
+            return _response(503, json.dumps(told), "application/json")
 
     def _looker(self, headers: list[tuple[bytes, bytes]]) -> Looker:
         file = self._own.tokens_file
@@ -112,7 +115,7 @@ class Access:
                 conversation = given.get("conversation")
                 if not conversation:
                     raise _RefusedError(400, "conversation is missing")
-                hits = await finder.transcript(conversation, looker)
+                hits = await finder.transcript(conversation, looker, Question().time_box_s)
                 if form == "html":
                     return "text/html", as_html(conversation, hits)
                 if form == "text":

@@ -129,11 +129,14 @@ class Finder:
         hits = await self.seen(found, looker, "search", question)
         return Page(hits, None if cursor is None else _cursor(cursor), complete)
 
-    async def transcript(self, conversation: str, looker: Looker) -> list[Hit]:
-        """All of a conversation, in the order of its events."""
+    async def transcript(self, conversation: str, looker: Looker, time_box_s: float | None = None) -> list[Hit]:
+        """All of a conversation, in the order of its events. Raises ``TimeoutError`` where it takes longer: half of one would be
+        taken for the whole.
+        """
         question = Question(conversation=conversation)
         self.check(question, looker)
-        rows = await self._connection.fetch(self._queries["conversation"], self._prefix, conversation, _TRANSCRIPT)
+        async with asyncio.timeout(time_box_s):
+            rows = await self._connection.fetch(self._queries["conversation"], self._prefix, conversation, _TRANSCRIPT)
         found = [(self._hit(row, self._clear(row)), row["key"]) for row in rows]
         return await self.seen(found, looker, "transcript", question)
 
@@ -370,7 +373,9 @@ def _read_cursor(text: str | None) -> tuple[datetime, int, int] | None:
     if text is None:
         return None
     try:
-        moment, stream, offset = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().split("/")
-        return to_datetime(int(moment)), int(stream), int(offset)
+        moment, stream, offset = map(int, base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().split("/"))
+        if not (0 <= stream < 2**31 and 0 <= offset < 2**63):
+            raise ValueError(text)
+        return to_datetime(moment), stream, offset
     except (ValueError, OverflowError):
         raise UsageError("this is no cursor of a page before") from None
