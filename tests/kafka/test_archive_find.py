@@ -296,6 +296,11 @@ async def test_http_answers_those_with_a_token_and_their_role(filled, vault, sch
         access, search, f"text=%E9%80%80%E6%AC%BE&limit=5&cursor={found['cursor']}", tokens["reader"]
     )
     assert not {hit["offset"] for hit in json.loads(body)["hits"]} & {hit["offset"] for hit in found["hits"]}
+    status, body, headers = await ask(access, search, "conversation=c-1-4&limit=15&format=csv", tokens["reader"])
+    assert (status, len(body.splitlines()), headers[b"x-complete"]) == (200, 16, b"true")
+    rest = f"conversation=c-1-4&limit=15&format=csv&cursor={headers[b'x-cursor'].decode()}"
+    status, body, headers = await ask(access, search, rest, tokens["reader"])
+    assert (status, len(body.splitlines()), b"x-cursor" in headers) == (200, 6, False)
     for wrong in (
         "limit=x",
         "limit=0",

@@ -77,10 +77,10 @@ class Access:
                 raise _RefusedError(429, "too many searches at once; try again in a moment")
             self._busy += 1
             try:
-                kind, body = await self._found(given, looker, transcript=transcript)
+                kind, body, more = await self._found(given, looker, transcript=transcript)
             finally:
                 self._busy -= 1
-            return _response(200, body, kind)
+            return _response(200, body, kind, more)
         except _RefusedError as error:
             return _response(error.status, json.dumps({"error": str(error)}), "application/json")
         except UsageError as error:
@@ -104,7 +104,10 @@ class Access:
         reason = next((value for name, value in headers if name.lower() == b"x-reason"), b"")
         return found._replace(reason=unquote(reason.decode("latin-1"))[:500])
 
-    async def _found(self, given: Mapping[str, str], looker: Looker, *, transcript: bool) -> tuple[str, str]:
+    async def _found(
+        self, given: Mapping[str, str], looker: Looker, *, transcript: bool
+    ) -> tuple[str, str, dict[str, str]]:
+        """What kind it is, the body, and headers of its own."""
         form, forms = given.get("format", "json"), _TRANSCRIPTS if transcript else _PAGES
         if form not in forms:
             raise _RefusedError(400, f"format is one of {', '.join(forms)}")
@@ -117,17 +120,19 @@ class Access:
                     raise _RefusedError(400, "conversation is missing")
                 hits = await finder.transcript(conversation, looker, Question().time_box_s)
                 if form == "html":
-                    return "text/html", as_html(conversation, hits)
+                    return "text/html", as_html(conversation, hits), {}
                 if form == "text":
-                    return "text/plain", as_text(hits)
-                return "application/json", json.dumps([hit._asdict() for hit in hits], ensure_ascii=False)
+                    return "text/plain", as_text(hits), {}
+                return "application/json", json.dumps([hit._asdict() for hit in hits], ensure_ascii=False), {}
             page = await finder.search(_question(given), looker)
         finally:
             await connection.close()
         if form == "csv":
-            return "text/csv", as_csv(page.hits)
+            # A table has no place for what JSON says beside the hits.
+            more = {"x-complete": json.dumps(page.complete), **({"x-cursor": page.cursor} if page.cursor else {})}
+            return "text/csv", as_csv(page.hits), more
         told = {"hits": [hit._asdict() for hit in page.hits], "cursor": page.cursor, "complete": page.complete}
-        return "application/json", json.dumps(told, ensure_ascii=False)
+        return "application/json", json.dumps(told, ensure_ascii=False), {}
 
 
 def looker_of(file: Path, token: bytes) -> Looker | None:
@@ -159,8 +164,9 @@ def _question(given: Mapping[str, str]) -> Question:
     return Question(**named, first=days.get("from"), last=days.get("to"), limit=limit)  # type: ignore[arg-type]
 
 
-def _response(status: int, body: str, kind: str) -> AsgiResponse:
+def _response(status: int, body: str, kind: str, more: Mapping[str, str] | None = None) -> AsgiResponse:
     headers = {
+        **(more or {}),
         "content-type": f"{kind}; charset=utf-8",
         "cache-control": "no-store",
         "x-content-type-options": "nosniff",
