@@ -421,9 +421,21 @@ async def test_holds_are_laid_listed_and_lifted_at_the_keyboard(schema, service,
         (),
         ("--from", "2026-01-01"),
         ("--from", "2026-01-02", "--to", "2026-01-01"),
+        ("--shop", "s-2", "--until", "2020-01-01"),
+        ("--shop", "s-2", "--until", date.today().isoformat()),
     ):
         assert isinstance((await run(schema, tmp_path, "hold", "add", *wrong, *told)).exception, UsageError)
+    for order_ in (
+        ("hold", "add", "--shop", "s-2"),
+        ("hold", "lift", "1"),
+        ("erase", "u-1", "--yes"),
+        ("rotate-vault",),
+    ):
+        for wrong in (("--who", " ", "--why", "x"), ("--who", "x", "--why", "")):
+            assert isinstance((await run(schema, tmp_path, *order_, *wrong)).exception, UsageError), order_
+    assert isinstance((await run(schema, tmp_path, "erase", "", "--yes", *told)).exception, UsageError)
     done = await run(schema, tmp_path, "hold", "list")
+    assert "s-2" not in done.output
     assert "case [4711]" in done.output
     assert (await run(schema, tmp_path, "hold", "lift", "1", *told)).exit_code == 0
     assert isinstance((await run(schema, tmp_path, "hold", "lift", "1", *told)).exception, UsageError)

@@ -66,8 +66,16 @@ async def log_action(connection: Connection, prefix: str, kind: str, subject: st
     await connection.execute(queries["add_log"], stream, now, subject.encode(), value, kind)
 
 
+def _answered_for(who: str, why: str) -> None:
+    if not who.strip() or not why.strip():
+        raise UsageError("it is kept who ordered it and why: give --who and --why")
+
+
 async def hold(connection: Connection, prefix: str, what: Hold, *, who: str, why: str, until: datetime | None) -> int:
     """Lay a hold; its number."""
+    _answered_for(who, why)
+    if until is not None and until <= to_datetime(now_us()):
+        raise UsageError(f"a hold until {until:%Y-%m-%d} (00:00 UTC) would be over already")
     async with connection.transaction():
         number = int(await connection.fetchval(load_queries()["add_hold"], *what, who, why, until))
         told = {**what._asdict(), "hold": number, "who": who, "why": why, "until": until}
@@ -76,6 +84,7 @@ async def hold(connection: Connection, prefix: str, what: Hold, *, who: str, why
 
 
 async def lift(connection: Connection, prefix: str, number: int, *, who: str, why: str) -> None:
+    _answered_for(who, why)
     async with connection.transaction():
         if await connection.fetchval(load_queries()["lift_hold"], number, who, why) is None:
             raise UsageError(f"there is no hold {number} in force; deskline archive hold list")
@@ -84,6 +93,7 @@ async def lift(connection: Connection, prefix: str, number: int, *, who: str, wh
 
 async def order(connection: Connection, prefix: str, customer: str, *, who: str, why: str) -> None:
     """Restrict a person from now on, to be erased when the floor is over. Once is enough."""
+    _answered_for(who, why)
     async with connection.transaction():
         if await connection.fetchval(load_queries()["restrict"], customer, who, why) is not None:
             told = {"state": "ordered", "customer_id": customer, "who": who, "why": why}
@@ -226,6 +236,7 @@ async def puncture(connection: Connection, file: Path, more: Sequence[tuple[byte
 
 async def rotate(connection: Connection, prefix: str, file: Path, *, who: str, why: str) -> int:
     """Give the vault a further tree of keys for what comes from now on; how many it has."""
+    _answered_for(who, why)
     with _alone(file):
         vault = Vault.load(file).rotated()
         # The database first: nobody stores under a key that its views do not have.

@@ -167,6 +167,7 @@ def erase(
 
       deskline archive erase --record conversations.v1/0/4711 --who "data protection" --why "letter" --state-dir .deskline
     """
+    customer, record = customer or None, record or None
     if (customer is None) == (record is None):
         raise UsageError("name a customer, or --record TOPIC/PARTITION/OFFSET")
     settings = settings_of(state_dir, topic_prefix=topic_prefix, postgres_dsn=postgres_dsn)
