@@ -97,7 +97,7 @@ lint: $(VENV)/.dev ## ruff, mypy strict, import contracts, generated documents
 	@$(BIN)/python -m deskline.events.schemas --check
 	@$(BIN)/deskline config schema --check docs/config
 	@$(BIN)/deskline router openapi --check docs/router-desk.openapi.json
-	@$(BIN)/mypy -p deploy
+	@$(BIN)/mypy -p deploy -p benchmarks
 	@$(BIN)/mypy -p examples.gateway
 	@$(BIN)/python -m deploy.monitoring --check
 	@$(BIN)/python -m deploy.licences --check

@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -147,7 +148,12 @@ async def faststream(servers: str, topic: str, count: int) -> None:
 def main() -> None:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     what, servers, topic, count, *more = sys.argv[1:]
-    asyncio.run({"raw": raw, "faststream": faststream, "pipelined": pipelined}[what](servers, topic, int(count), *more))
+    loops: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
+        "raw": raw,
+        "faststream": faststream,
+        "pipelined": pipelined,
+    }
+    asyncio.run(loops[what](servers, topic, int(count), *more))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from deskline.work import Ripe, Tx, Work
 
 class Echo:
     name = "autoreply"
-    topics = (CONVERSATIONS,)
+    topics: tuple[str, ...] = (CONVERSATIONS,)
 
     def __init__(self) -> None:
         self.count = 0

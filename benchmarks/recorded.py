@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from signal import SIGKILL
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tests.load.again import book_of, compare
 from tests.load.envelopes import Draft, Gateway, Shape
@@ -150,6 +150,7 @@ def _show(  # noqa: PLR0917 - called once, names as the caller has them
             late.append((record.broker_at - at) / 1000)
     late.sort()
     floor = Floor("< 100 ms", lambda value, _: value < 100)
+    shares: dict[str, Any] = {f"{service}_cpu": f"{seconds / wall:.0%}" for service, seconds in used.items()}
     for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0)):
         figures.show(
             f"replay_{RATE}_{name}",
@@ -159,7 +160,7 @@ def _show(  # noqa: PLR0917 - called once, names as the caller has them
             others=others if name == "p99" else None,
             **(
                 {
-                    **{f"{service}_cpu": f"{seconds / wall:.0%}" for service, seconds in used.items()},
+                    **shares,
                     "autoreply_peak_mb": memory,
                     "instances": instances,
                     "texts": len(texts),

@@ -158,7 +158,7 @@ async def _at_a_rate(figures: Figures, seconds: float) -> None:
         used, others, wall = cpu.seconds(), cpu.others(), time.monotonic() - began
         await asyncio.sleep(1.0)
         records = {topic: await _read(stack, topic) for topic in (CONVERSATIONS, REPLIES, ROUTING)}
-    shares = {f"{name}_cpu": f"{value / wall:.0%}" for name, value in used.items()}
+    shares: dict[str, Any] = {f"{name}_cpu": f"{value / wall:.0%}" for name, value in used.items()}
     for what, late in (("assigned", _assigned(records, since)), ("freed", _freed(records, since))):
         late.sort()
         for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0)):

@@ -18,7 +18,7 @@ import statistics
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import re2
 
@@ -45,7 +45,12 @@ _NAIVE_TEXTS: Final = 12
 def measure(figures: Figures, data: Path | None) -> None:
     words, texts, real = _material(_folder(data))
     document = _document(words, texts)
-    params = {"keywords": KEYWORDS, "patterns": PATTERNS, "rules": len(document.rules), "real_data": real}
+    params: dict[str, Any] = {
+        "keywords": KEYWORDS,
+        "patterns": PATTERNS,
+        "rules": len(document.rules),
+        "real_data": real,
+    }
 
     started, used = time.perf_counter(), time.process_time()
     compiled = Compiled(document)
@@ -128,7 +133,7 @@ def _document(words: Sequence[str], texts: Sequence[str]) -> RulesDocument:
         a, b = (deep_text(seeded.choice(words))[:3] for _ in range(2))
         patterns.append(shapes[number % len(shapes)].format(a=re2.escape(a), b=re2.escape(b)))
     each = KEYWORDS // RULES
-    rules = [
+    rules: list[dict[str, Any]] = [
         {"rule_id": f"k{n}", "when": {"any_of": keywords[n * each : (n + 1) * each]}, "handover": {}}
         for n in range(RULES)
     ]
@@ -138,7 +143,7 @@ def _document(words: Sequence[str], texts: Sequence[str]) -> RulesDocument:
     return RulesDocument.model_validate({"rules": [{**rule, "when": _tuples(rule["when"])} for rule in rules]})
 
 
-def _tuples(when: dict) -> dict:
+def _tuples(when: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) for key, value in when.items()}
 
 

@@ -27,7 +27,7 @@ from benchmarks.quality.data import locate
 from deskline.config.knowledge_document import Entry, Knowledge
 from deskline.settings import ServiceSettings
 from deskline.text import fold
-from deskline_autoreply.knowledge.desk import endpoint
+from deskline_autoreply.knowledge.desk import routes
 from deskline_autoreply.knowledge.index import KnowledgeIndex
 from deskline_autoreply.knowledge.lookups import Lookups
 from deskline_autoreply.knowledge.preparing import warm
@@ -98,9 +98,9 @@ def _searched(index: KnowledgeIndex, document: Knowledge, texts: list[str]) -> l
     """Ms each, over one connection."""
     rules = SimpleNamespace(document=SimpleNamespace(knowledge=document))
     versions = SimpleNamespace(rules=lambda *_: (1, rules), knowledge=lambda _: index)
-    handler = endpoint(cast("Versions", versions), Lookups(ServiceSettings()), SecretStr(_TOKEN), lambda: True)
+    desk = routes(cast("Versions", versions), Lookups(ServiceSettings()), SecretStr(_TOKEN), lambda: True)
     times = []
-    with _serving(handler) as port:
+    with _serving(desk) as port:
         connection = http.client.HTTPConnection("127.0.0.1", port)
         for text in texts:
             before = time.perf_counter()
@@ -115,8 +115,8 @@ def _searched(index: KnowledgeIndex, document: Knowledge, texts: list[str]) -> l
 
 
 @contextmanager
-def _serving(handler: Any) -> Iterator[int]:
-    app = AsgiFastStream(asgi_routes=[("/knowledge", handler)], logger=None)
+def _serving(desk: list[tuple[str, Any]]) -> Iterator[int]:
+    app = AsgiFastStream(asgi_routes=desk, logger=None)
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="off", log_config=None, access_log=False)
     )

@@ -7,7 +7,7 @@ model that ships makes of the same questions.
 
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def measure(name: str, entries: dict[str, list[str]], questions: Sequence[Questi
         cases.append(Case(near, right, question.answer is not None))
     own = list(_cross_fitted(cases, [part_of(question) for question in questions]))
     inside = sum(case.in_scope for case in cases)
-    size = {
+    size: dict[str, Any] = {
         "entries": len(ids),
         "phrasings": retriever.size,
         "questions": len(cases),

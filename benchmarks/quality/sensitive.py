@@ -72,10 +72,18 @@ def _false_hits(filter_: Filter, talk: Talk, figures: Figures) -> None:
         hits = [filter_.hits(text) for text in turns]
         words = sorted({hit.word for found in hits for hit in found})
         share = 100 * sum(map(bool, hits)) / len(turns)
-        floor = Floor(f"≤ {most} %", lambda value, _, most=most: value <= most)
         figures.show(
-            f"sensitive_false_{name}", share, "%", floor=floor, turns=len(turns), words=", ".join(words) or "none"
+            f"sensitive_false_{name}",
+            share,
+            "%",
+            floor=_at_most(most),
+            turns=len(turns),
+            words=", ".join(words) or "none",
         )
+
+
+def _at_most(most: float) -> Floor:
+    return Floor(f"≤ {most} %", lambda value, _: value <= most)
 
 
 def _recall(filter_: Filter, talk: Talk, figures: Figures) -> None:
@@ -94,9 +102,9 @@ def _recall(filter_: Filter, talk: Talk, figures: Figures) -> None:
                 found[name].append(caught)
                 if not caught:
                     missed.append(f"{name}:{written}")
-    for name, caught in found.items():
-        figures.show(f"sensitive_recall_{name}", 100 * sum(caught) / len(caught), "%", planted=len(caught))
-    every = [one for caught in found.values() for one in caught]
+    for name, ones in found.items():
+        figures.show(f"sensitive_recall_{name}", 100 * sum(ones) / len(ones), "%", planted=len(ones))
+    every = [one for ones in found.values() for one in ones]
     if missed:
         print("  missed, the first: " + "  ".join(missed[:40]))
     figures.show(

@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def main() -> None:
     print(len(cases), "questions;", TARGET)
 
 
-def _ask(rows: list[tuple[str, str]], count: int, strangers: list[str], encoder: Encoder):
+def _ask(rows: list[tuple[str, str]], count: int, strangers: list[str], encoder: Encoder) -> Iterator[tuple[int, Case]]:
     draw = random.Random(count)
     by_intent: dict[str, list[str]] = {}
     for text, intent in rows:

@@ -84,7 +84,7 @@ def _conversation(  # noqa: PLR0917 - called once, names as the caller has them
         context = Context(time, time, book, positions, event.partition, {subject: events})
         unit = [*(one for one in routing if read <= one.offset < offset), event]
         read = offset
-        again = [output.value for output in service.advance(subject, state, unit, context)]
+        again = [output.value or b"" for output in service.advance(subject, state, unit, context)]
         if not again:
             continue  # a duplicate, or no message
         if name is not None:

@@ -223,7 +223,10 @@ class Service:
         return said
 
     def _write(self, effect: object) -> None:
-        (self.overdue if isinstance(effect, Overdue) else self.rows).append(effect)
+        if isinstance(effect, Overdue):
+            self.overdue.append(effect)
+        else:
+            self.rows.append(effect)
 
     def told(self, *types: str) -> list[Word]:
         return [word for word in self.words if word.type in types]
