@@ -74,8 +74,6 @@ def _answered_for(who: str, why: str) -> None:
 async def hold(connection: Connection, prefix: str, what: Hold, *, who: str, why: str, until: datetime | None) -> int:
     """Lay a hold; its number."""
     _answered_for(who, why)
-    if until is not None and until <= to_datetime(now_us()):
-        raise UsageError(f"a hold until {until:%Y-%m-%d} (00:00 UTC) would be over already")
     async with connection.transaction():
         number = int(await connection.fetchval(load_queries()["add_hold"], *what, who, why, until))
         told = {**what._asdict(), "hold": number, "who": who, "why": why, "until": until}

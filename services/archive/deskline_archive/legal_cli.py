@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from deskline.clock import now_us, to_datetime
 from deskline.errors import UsageError
 from deskline.persons import forget_elsewhere
 from deskline.postgres import Connection, connect
@@ -92,6 +93,8 @@ def add(
     what = legal.Hold("period", None, *days) if period else legal.Hold(*given[0], None, None)
     ends = _day(until)
     end = None if ends is None else datetime(ends.year, ends.month, ends.day, tzinfo=UTC)
+    if end is not None and end <= to_datetime(now_us()):
+        raise UsageError(f"a hold until {end:%Y-%m-%d} (00:00 UTC) would be over already")
     prefix = settings.topic_prefix
     number = working(settings, lambda connection: legal.hold(connection, prefix, what, who=who, why=why, until=end))
     typer.echo(f"hold {number} is in force")
