@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from datetime import UTC, datetime
 
+import asyncpg
 import duckdb
 import pyarrow.parquet as pq
 import pytest
@@ -31,7 +32,7 @@ from tests.kafka.test_archive_persons import (  # noqa: F401 - fixtures
 )
 from typer.testing import CliRunner
 
-from deskline.clock import MINUTE
+from deskline.clock import DAY, MINUTE, now_us
 from deskline.errors import UsageError
 from deskline.records import Record
 from deskline.settings import ServiceSettings
@@ -44,6 +45,7 @@ from deskline_archive.days import close_days
 from deskline_archive.find import ERASED, RESTRICTED, Finder, Looker, Question
 from deskline_archive.settings import ArchiveSettings
 from deskline_archive.shown import as_csv, as_html, as_text
+from deskline_archive.store import Store
 from deskline_archive.veil import Vault
 from deskline_archive.words import folded, pairs
 
@@ -126,6 +128,21 @@ async def test_a_period_narrows_and_a_closed_day_is_asked_by_its_index(filled, v
         row[0] for row in await filled.fetch(f"EXPLAIN SELECT 1 FROM {tables[0]['tablename']} WHERE grams @> ARRAY[1]")
     )
     assert "Bitmap Index Scan" in plan
+
+
+async def test_days_that_were_analysed_while_they_were_empty_are_searched_and_closed(service, vault, schema):  # noqa: F811
+    """As a nightly ``vacuumdb --analyze`` does with the days ahead; a small shop's day is not analysed again for long."""
+    today = now_us() // DAY
+    await Store("").ensure_days(service, range(today - 1, today + 8))
+    owner = await asyncpg.connect(schema, server_settings={"search_path": "archive"})
+    await owner.execute("ANALYZE raw_records")
+    await owner.close()
+    await store(
+        service, [message(n, ago(1 - n), subject="c-1", customer="u-1", text=f"第{n}句话") for n in (0, 1)], vault
+    )
+    for question in (Question(conversation="c-1"), Question(text="句话"), Question(customer="u-1")):
+        assert texts((await finder(service, vault).search(question, SUPERVISOR)).hits) == ["第1句话", "第0句话"]
+    assert [row[1] for row in await close_days(service, vault)] == [1]
 
 
 async def test_what_came_after_its_day_was_closed_is_found_once_the_day_is_closed_anew(filled, vault):  # noqa: F811

@@ -260,7 +260,8 @@ SELECT generation FROM closed_days WHERE day = $1;
 SELECT (min(broker_time) AT TIME ZONE 'UTC')::date AS first FROM all_records;
 
 -- name: oldest_day
-SELECT min(day) AS first, max(day) AS last FROM days WHERE rows <> 0;
+-- A day that was analysed while it was empty is estimated to be so until it is analysed again: that counts for days to come alone.
+SELECT min(day) AS first, max(day) AS last FROM days WHERE rows <> 0 OR day <= (now() AT TIME ZONE 'UTC')::date;
 
 -- name: restricted_among
 -- Of these conversations, and of these positions (records without a key).
