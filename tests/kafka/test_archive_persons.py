@@ -396,6 +396,36 @@ async def test_a_day_goes_only_when_nothing_keeps_it_and_transactions_stay_for_t
     assert await service.fetchval("SELECT drop_kept()") == 0
 
 
+@pytest.mark.parametrize("by", ["a thief", "retention"])
+async def test_a_transaction_that_is_kept_longer_than_its_day_is_missed_unless_retention_took_it(
+    service, vault, schema, by
+):
+    at = ago(OLD)
+    await store(
+        service,
+        [order(n, at, "c-1") if n % 3 == 1 else message(n, at, subject="c-1", customer="u-1") for n in range(8)],
+        vault,
+    )
+    await seal(service, vault)
+    await cold(service)
+    await Store("").drop_day(service, date.today() - timedelta(days=OLD))
+    ranges = await service.fetch("SELECT first_offset, last_offset FROM dropped ORDER BY first_offset")
+    assert [tuple(row) for row in ranges] == [(0, 0), (2, 3), (5, 6)]
+    (report,) = await reports(service, vault)
+    assert (report.records, report.retired, report.findings) == (3, 5, [])
+    owner = await asyncpg.connect(schema, server_settings={"search_path": "archive"})
+    if by == "retention":
+        await owner.execute("UPDATE classes SET days = 180 WHERE type = 'order.placed.v1'")
+        assert await service.fetchval("SELECT drop_kept()") == 3
+    else:
+        await owner.execute("SET session_replication_role = replica")
+        await owner.execute('DELETE FROM kept_records WHERE "offset" = 4')
+    await owner.close()
+    (report,) = await reports(service, vault)
+    missed = [] if by == "retention" else [verifier.Finding(1, 4, "deleted")]
+    assert (report.retired, report.findings) == (8 if by == "retention" else 5, missed)
+
+
 async def test_what_its_class_no_longer_keeps_goes_and_a_hold_stops_it(service, vault, schema):
     await store(service, [order(0, ago(OLD), "c-1")], vault)
     owner = await asyncpg.connect(schema, server_settings={"search_path": "archive"})

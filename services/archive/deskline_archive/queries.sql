@@ -63,7 +63,7 @@ ORDER BY x.stream, x.number LIMIT 1000;
 INSERT INTO published_seals (stream, number) SELECT * FROM unnest($1::integer[], $2::integer[]) ON CONFLICT DO NOTHING;
 
 -- name: dropped
-SELECT first_offset, last_offset FROM dropped WHERE stream = $1;
+SELECT first_offset, last_offset FROM dropped WHERE stream = $1 ORDER BY first_offset;
 
 -- name: seal_lock
 SELECT pg_try_advisory_lock(hashtextextended('archive.seal', 0));
@@ -184,8 +184,8 @@ SELECT (r.broker_time AT TIME ZONE 'UTC')::date, p.stream, p.at, p.at FROM unnes
 CROSS JOIN LATERAL (SELECT broker_time FROM all_records AS x WHERE x.stream = p.stream AND x."offset" = p.at AND x.key IS NULL LIMIT 1) AS r
 UNION ALL
 -- Of a day that went, any of its segments may hold some.
-SELECT d.day, d.stream, d.first_offset, d.last_offset FROM dropped AS d
-WHERE d.day IN (SELECT day FROM gone_names WHERE name = ANY($2::bytea[]));
+SELECT d.day, d.stream, min(d.first_offset), max(d.last_offset) FROM dropped AS d
+WHERE d.day IN (SELECT day FROM gone_names WHERE name = ANY($2::bytea[])) GROUP BY 1, 2;
 
 -- name: ended_since
 -- Keys of these names that have ended.

@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from bisect import bisect_right
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -431,7 +433,7 @@ async def verify(
 ) -> Report:
     """Everything that can be said of a topic partition: its seals, its records, and the directory's checkpoints."""
     queries = load_queries()
-    gone = [tuple(row) for row in await connection.fetch(queries["dropped"], stream.id)]
+    gone = _Gone(await connection.fetch(queries["dropped"], stream.id))
     kept = {} if directory is None else await asyncio.to_thread(_kept, directory, stream.label)
     checker: Checker | None = None
     found: list[Finding] = []
@@ -464,7 +466,7 @@ async def verify(
         for finding in _reordered(check_bodies(with_salts(segment, salts), held), segment, stream, veiled, vault):
             if finding.kind == "deleted" and finding.offset in lost:
                 continue
-            if finding.kind == "deleted" and any(first <= (finding.offset or 0) <= last for first, last in gone):
+            if finding.kind == "deleted" and finding.offset in gone:
                 retired += 1
             else:
                 found.append(finding)
@@ -480,6 +482,19 @@ async def verify(
         for missing in sorted(kept)
     ]
     return Report(stream.label, number, records, retired, erased, found)
+
+
+class _Gone:
+    """Offsets that retention took, by its ranges in order; of every kept record there is one."""
+
+    def __init__(self, ranges: Sequence[Any]) -> None:
+        self._firsts = [first for first, _ in ranges]
+        # Of this range and all before it: a day that came again may lie within another.
+        self._lasts = list(accumulate((last for _, last in ranges), max))
+
+    def __contains__(self, offset: object) -> bool:
+        at = bisect_right(self._firsts, offset) if isinstance(offset, int) else 0
+        return at > 0 and self._lasts[at - 1] >= offset
 
 
 async def _still_lacking(directory: Place, label: str, notes: Mapping[int, str]) -> list[Finding]:
