@@ -56,6 +56,9 @@ async def test_a_drill_restores_replays_recomputes_and_finds_what_was_changed(  
         await eventually((checkpoints / "0000000002.checkpoint").exists, "two segments", 40)
         made = await command("backup", tmp_path / "backups", "--postgres-dsn", dsn)
         assert made.exit_code == 0, made.output
+        # One that is being made, or was cut off, is not the newest.
+        (tmp_path / "backups" / "99991231T000000Z").mkdir()
+        (tmp_path / "backups" / "99991231T000000Z" / "base.tar.gz").write_bytes(b"half")
         # Sealed after the backup: the drill has to come to these roots by itself, from Kafka and the vault.
         await send(settings, 50, first=50)
         await eventually((checkpoints / "0000000005.checkpoint").exists, "five segments", 40)

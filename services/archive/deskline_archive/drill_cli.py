@@ -77,7 +77,8 @@ def drill(
     if not own.checkpoint_place:
         raise UsageError("where is the other store? Give --directory, or --state-dir")
     if not (source / "base.tar.gz").exists():
-        several = sorted(path.parent for path in source.glob("*/base.tar.gz"))
+        # The manifest is written at last: one that is being made, or was cut off, has none.
+        several = sorted(path.parent for path in source.glob("*/backup_manifest"))
         if not several:
             raise UsageError(f"{source} has no backup; deskline archive backup {source}")
         source = several[-1]
