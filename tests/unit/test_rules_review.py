@@ -297,3 +297,16 @@ def test_one_command_switches_an_emergency_script_on_and_one_switches_it_off(tmp
     run = CliRunner().invoke(scenario, ["off", name, *options])
     assert run.exit_code == 0, run.output
     assert file.read_text(encoding="utf-8") == before
+
+
+@pytest.mark.parametrize("has_folder", [True, False])
+def test_a_set_of_default_is_not_switched_off_for_one_shop_which_keeps_what_it_had(tmp_path, has_folder):
+    (tmp_path / "_default").mkdir()
+    (tmp_path / "_default" / "rules.yaml").write_text("scenarios: [weather]\n", encoding="utf-8")
+    if has_folder:
+        (tmp_path / "branch").mkdir()
+        (tmp_path / "branch" / "limits.yaml").write_text("{}\n", encoding="utf-8")
+    there = sorted(tmp_path.rglob("*"))
+    run = CliRunner().invoke(scenario, ["off", "weather", "--shop", "branch", "--config", str(tmp_path), "--no-apply"])
+    assert "from _default; switch it off there" in str(run.exception)
+    assert sorted(tmp_path.rglob("*")) == there

@@ -140,7 +140,7 @@ def off_command(
     before = _change(config, shop, lambda uses: [one for one in uses if _name(one) != name])
     after = _rules(load_directory(config), shop)
     if any(use.name == name for use in after.scenarios):
-        before[0].write_bytes(before[1] or b"{}\n")
+        _restore(before)
         raise UsageError(f"shop {shop!r} has {name!r} from {DEFAULT_SHOP}; switch it off there: --shop {DEFAULT_SHOP}")
     _finish(
         config,
@@ -158,16 +158,24 @@ Before = tuple[Path, bytes | None]
 """The file that was changed, and what it was; None: it was not there."""
 
 
+def _restore(before: Before) -> None:
+    file, was = before
+    if was is not None:
+        file.write_bytes(was)
+        return
+    # An empty rules.yaml would be another thing: a shop that has no rules, not even those of _default.
+    file.unlink()
+    if not any(file.parent.iterdir()):
+        file.parent.rmdir()
+
+
 def _finish(config: Path, before: Before, comment: str, settings: Any) -> None:
     """Check, and apply; a directory that has mistakes gets its file back."""
-    file, was = before
+    file, _ = before
     try:
         configuration = load_directory(config)
     except UsageError:
-        if was is None:
-            file.unlink()
-        else:
-            file.write_bytes(was)
+        _restore(before)
         raise
     if settings is None:
         print_warnings(configuration.warnings)
