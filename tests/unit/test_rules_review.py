@@ -240,6 +240,15 @@ def test_a_scenario_holds_between_its_begin_and_its_end():
     assert [(window.begins, window.ends) for window in rule.when.during] == [("2026-11-28T10:00", "2026-11-28T18:00")]
 
 
+@pytest.mark.parametrize("name", ["greeting", "promotion_1111"])  # without and with windows of its own
+def test_a_scenario_that_ends_before_it_begins_is_refused_where_it_stands(tmp_path, name):
+    use = f"scenarios:\n  - {{name: {name}, begins: 2026-11-12, ends: 2026-11-10}}\n"
+    with pytest.raises(ConfigurationError) as refused:
+        write(tmp_path, _default=use)
+    assert str(refused.value).startswith("_default/rules.yaml:2:")
+    assert "scenarios[0].ends: it ends (2026-11-10) before it begins (2026-11-12)" in str(refused.value)
+
+
 # --- editing a file -----------------------------------------------------------------------------------------------------
 
 FILE = """# The shop's rules.

@@ -67,6 +67,11 @@ def _check_end(text: str) -> str:
     return text
 
 
+def _check_order(begins: str | None, ends: str | None) -> None:
+    if begins and ends and edge(begins, end=False) >= edge(ends, end=True):
+        raise problem_at(f"it ends ({ends}) before it begins ({begins})", "ends")
+
+
 def _check_yearly(text: str) -> str:
     yearly(text)
     return text
@@ -115,8 +120,7 @@ class TimeWindow(Document):
         )
         if all(part is None for part in stated):
             raise ValueError("this window says nothing; give it a calendar, weekdays, hours, dates or a festival")
-        if self.begins and self.ends and edge(self.begins, end=False) >= edge(self.ends, end=True):
-            raise problem_at(f"it ends ({self.ends}) before it begins ({self.begins})", "ends")
+        _check_order(self.begins, self.ends)
         if self.festival is None and (self.days_before or self.days_after):
             raise problem_at("days_before and days_after count from a festival; name it", "festival")
         return self
@@ -253,6 +257,11 @@ class ScenarioUse(Document):
     begins: _Begin | None = None
     """Only from then on, in the shop's local time; also for sets that have dates of their own."""
     ends: _End | None = None
+
+    @model_validator(mode="after")
+    def _begins_before_it_ends(self) -> Self:
+        _check_order(self.begins, self.ends)
+        return self
 
 
 def _named(value: Any) -> Any:
