@@ -55,6 +55,8 @@ def test_a_rule_that_never_decides_because_of_one_before_it_is_told(first, secon
         ({"any_of": ["退款"], "tiers": ["vip"]}, REFUND),
         ({"any_of": ["退款"], "none_of": ["到账"]}, {"any_of": ["退款"]}),
         ({"open": False}, {"open": True}),
+        ({"any_of": ["退款"], "surge": True}, REFUND),
+        ({"any_of": ["退款"], "surge": True}, {"any_of": ["退款"], "surge": False}),
         ({"any_of": ["退款"], "during": [{"yearly": "06-01..06-20"}]}, REFUND),
         ({"all_of": ["退款", "发票"]}, REFUND),
     ],
@@ -77,6 +79,8 @@ def test_a_rule_behind_one_that_steps_aside_has_its_turn():
         {"all_of": ["退款到账"], "none_of": ["退款"]},
         {"any_of": ["退款", "要退款"], "none_of": ["退款"]},
         {"exact": ["退款"], "all_of": ["发票"]},
+        {"exact": ["退款", "退货"], "any_of": ["发票", "?"]},
+        {"any_of": ["退款"], "during": [{"calendar": "office", "closed": "office"}]},
         {"attachment": False, "attachment_kinds": ["image"]},
     ],
 )
@@ -92,6 +96,24 @@ def test_a_tie_is_told_with_both_rules_and_the_word():
     assert message.startswith("rules 'r0' and 'r1' have the same priority (100), and '退款' calls both: 'r0' decides")
     assert warned(first, {**second, "priority": 99}) == []
     assert warned({"when": {**first["when"], "open": True}}, {"when": {**second["when"], "open": False}}) == []
+
+
+def test_a_rule_that_needs_a_sign_of_an_exact_text_does_not_contradict_itself():
+    assert warned({"when": {"exact": ["有货?"], "any_of": ["?"]}}) == []
+
+
+def test_a_tie_is_told_although_a_third_rule_of_that_word_excludes_both():
+    vip = {"when": {"any_of": ["物流"], "tiers": ["vip"]}}
+    order = {"when": {"any_of": ["物流"], "tiers": ["new"], "order": True}}
+    product = {"when": {"any_of": ["物流"], "tiers": ["new"], "product": True}}
+    (message,) = warned(vip, order, product)
+    assert message.startswith("rules 'r1' and 'r2' have the same priority (100), and '物流' calls both")
+
+
+def test_rules_for_the_rush_and_for_quiet_times_are_no_tie():
+    rush = {"when": {"any_of": ["退款"], "surge": True}}
+    quiet = {"when": {"any_of": ["退款"], "surge": False}}
+    assert warned(rush, quiet) == []
 
 
 def problems(*rules: dict, **fields) -> list[tuple]:

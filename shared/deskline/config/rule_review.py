@@ -30,6 +30,10 @@ _SHOP_WIDE: Final = frozenset({"agent_hours", "coupon"})
 # Nobody reads more of a kind; and a set of a hundred thousand keywords has thousands.
 _MOST: Final = 50
 _MOST_ALWAYS: Final = 200
+# Rules of one priority and word that are compared with each other.
+_MOST_TIED: Final = 20
+# What is true of a message or not.
+_YES_OR_NO: Final = ("open", "surge", "first_message", "attachment", "order", "product")
 # Some ten milliseconds for one pair of rules.
 _MOST_COMPARED: Final = 100_000
 
@@ -128,8 +132,14 @@ def _contradiction(when: RuleCondition) -> str | None:
         needed = [deep_text(word) for word in when.all_of]
         if not any(all(word in deep_text(text) for word in needed) for text in when.exact):
             return "no text of exact has what all_of needs"
+    if when.exact and when.any_of:
+        wanted = [deep_text(word) or fold(word) for word in when.any_of]
+        if not any(word in deep_text(text) or word in fold(text) for word in wanted for text in when.exact):
+            return "no text of exact has a word of any_of"
     if when.attachment is False and when.attachment_kinds:
         return "attachment_kinds needs an attachment, attachment: false forbids it"
+    if when.during and all(window.calendar and window.calendar == window.closed for window in when.during):
+        return "during wants one calendar open and closed at once"
     return None
 
 
@@ -238,7 +248,7 @@ def _all_contain(texts: frozenset[str], words: frozenset[str]) -> bool:
 
 
 def _values_cover(a: RuleCondition, b: RuleCondition) -> bool:
-    for name in ("open", "first_message", "attachment", "order", "product"):
+    for name in _YES_OR_NO:
         wanted = getattr(a, name)
         if wanted is not None and getattr(b, name) != wanted:
             return False
@@ -255,21 +265,30 @@ def _values_cover(a: RuleCondition, b: RuleCondition) -> bool:
 
 def _ties(order: list[tuple[int, AutoreplyRule]]) -> Iterator[Remark]:
     """Rules of one priority that one word calls: only their order in the file says which decides."""
-    by_word: dict[tuple[int, str], _Facts] = {}
-    seen: set[tuple[int, int]] = set()
+    by_word: dict[tuple[int, str], list[_Facts]] = defaultdict(list)
+    tied: dict[tuple[int, int], bool] = {}
+    told: set[tuple[int, int]] = set()
     count = 0
+
+    def is_tied(other: _Facts, one: _Facts) -> bool:
+        pair = (other.at, one.at)
+        if pair not in tied:
+            tied[pair] = not _apart(other, one)
+        return tied[pair]
+
     for index, rule in order:
         if not _decides(rule):
             continue
         one = _Facts.of(index, rule)
         for word in (*one.any_of, *(one.exact if not one.any_of else ())):
-            other = by_word.setdefault((rule.priority, word), one)
-            pair = (other.at, index)
-            if other is one or pair in seen:
+            before = by_word[rule.priority, word]
+            # Not simply the first: what excludes that one may still meet another.
+            other = next((each for each in before if is_tied(each, one)), None)
+            if len(before) < _MOST_TIED:
+                before.append(one)
+            if other is None or (other.at, index) in told:
                 continue
-            seen.add(pair)
-            if _apart(other, one):
-                continue
+            told.add((other.at, index))
             count += 1
             if count > _MOST:
                 return
@@ -283,7 +302,7 @@ def _ties(order: list[tuple[int, AutoreplyRule]]) -> Iterator[Remark]:
 def _apart(a: _Facts, b: _Facts) -> bool:
     """Whether no message can meet both, or the first steps aside for the second on purpose, or one is covered: told already."""
     left, right = a.rule.when, b.rule.when
-    for name in ("open", "first_message", "attachment", "order", "product"):
+    for name in _YES_OR_NO:
         if None not in (getattr(left, name), getattr(right, name)) and getattr(left, name) != getattr(right, name):
             return True
     for name in ("tiers", "channels", "entry_points", "languages"):
