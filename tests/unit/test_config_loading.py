@@ -45,6 +45,12 @@ def test_an_empty_default_is_all_defaults(tmp_path):
     assert configuration.warnings == []
 
 
+def test_a_list_of_mistakes_alone_is_not_called_empty(tmp_path):
+    rules = "rules:\n  - {rule_id: a, silent: true, when: {patterns: ['a(?=b)']}}\n"
+    (problem,) = problems_of(tmp_path, {"_default/rules.yaml": rules})
+    assert "patterns[0]: the regular expression" in problem
+
+
 def test_a_shop_has_only_the_documents_that_it_has_of_its_own(tmp_path):
     files = {"衣橱/limits.yaml": "patience_s: 2.5\n", "衣橱/calendars.yaml": CALENDARS, "README.md": "", ".git/x": ""}
     shops = load_directory(directory(tmp_path, files)).shops

@@ -26,7 +26,12 @@ class Finding(NamedTuple):
 
 
 def findings(kind: DocumentKind, error: ValidationError) -> list[Finding]:
-    return [_finding(kind, details) for details in error.errors(include_url=False)]
+    return [_finding(kind, details) for details in error.errors(include_url=False) if not is_echo(details)]
+
+
+def is_echo(details: ErrorDetails) -> bool:
+    """Whether it only says that nothing is left of a list, each of whose entries has a mistake of its own."""
+    return details["type"] == "too_short" and bool(details["input"])
 
 
 def _finding(kind: DocumentKind, details: ErrorDetails) -> Finding:
