@@ -70,6 +70,29 @@ def test_rows_are_those_of_the_spreadsheet_where_cells_have_several_lines():
     assert told(text, "csv") == ["row 4: it has no entry_id, product_id or promotion_id"]
 
 
+def test_a_mistake_in_a_further_row_of_an_entry_is_told_of_that_row():
+    text = (
+        "entry_id,question,answer,kind,valid_from,valid_until\n"  # 1
+        "a,怎么退货,,,2026-11-02,\n"  # 2
+        f"a,{'长' * 401},可以,,,\n"  # 3
+        "a,能退吗,,news,,\n"  # 4
+        "a,退吗,,,,2026-13-01\n"  # 5
+        "b,怎么寄,顺丰,,2026-11-02,\n"  # 6
+        "b,寄吗,,,,2026-11-01\n"  # 7
+    )
+    assert [line.partition(":")[0] for line in told(text, "csv")] == ["row 3", "row 4", "row 5", "row 5", "row 7"]
+    alone = f"entry_id,question,answer\na,{'长' * 401},可以\n"
+    (message,) = told(alone, "csv")  # and not that there is no phrasing
+    assert message.startswith("row 2: phrasings.0: ")
+
+
+def test_a_separator_that_no_editor_counts_as_a_line_ends_no_row_of_jsonl():
+    row = '{"entry_id": "a", "phrasings": ["一"], "answer": "好\u2028的"}'
+    imported = parse(f"{row}\r\n\r\n{{}}".encode(), "jsonl")
+    assert [str(error) for error in imported.errors] == ["row 3: it has no entry_id, product_id or promotion_id"]
+    assert [entry.answer for entry in parse(row.encode(), "jsonl").items["entries"]] == ["好\u2028的"]
+
+
 @pytest.mark.parametrize(
     ("text", "form", "says"),
     [

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from pydantic import ValidationError
 
 from deskline.config.base import Document
+from deskline.config.explain import is_echo
 from deskline.config.knowledge_document import Entry, Knowledge, Product, Promotion
 from deskline.config.yaml_source import read
 from deskline.text import fold
@@ -145,7 +146,8 @@ def _csv(text: str, errors: list[RowError]) -> Iterator[_Row]:
 
 
 def _jsonl(text: str, errors: list[RowError]) -> Iterator[_Row]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Not splitlines(): U+2028 and the like may stand in a text of JSON, and no editor counts them as lines.
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -212,34 +214,52 @@ def _joined(rows: list[_Row], errors: list[RowError]) -> dict[str, list[Document
     owners: dict[str, tuple[str, int]] = {}
     for (key, id_), group in groups.items():
         _, name, model, many = next(kind for kind in _KINDS if kind[0] == key)
-        value = _merged(group, many, errors)
-        if value is None:
+        merged = _merged(group, many, errors)
+        if merged is None:
             continue
+        value, rows_of = merged
         if model is Entry and not _said_once(id_, group, many, owners, errors):
             continue
         try:
             items[name].append(model.model_validate_json(json.dumps(value, ensure_ascii=False), strict=True))
         except ValidationError as error:
-            errors += [RowError(group[0].number, _explained(each)) for each in error.errors()]
+            errors += [
+                RowError(_row_of(each, rows_of, group[0].number), _explained(each))
+                for each in error.errors()
+                if not is_echo(each)
+            ]
     return items
 
 
-def _merged(group: list[_Row], many: str, errors: list[RowError]) -> dict[str, Any] | None:
+_RowsOf = dict[tuple[Any, ...], int]
+"""(field,) or (field, place in its list) → the row that has it."""
+
+
+def _merged(group: list[_Row], many: str, errors: list[RowError]) -> tuple[dict[str, Any], _RowsOf] | None:
     merged: dict[str, Any] = {}
-    known: dict[str, int] = {}
+    known: _RowsOf = {}
     for row in group:
         for name, cell in row.value.items():
             value = _listed(cell) if name in _LISTS else _number(name, cell)
             if name in _LISTS and isinstance(value, list):
-                merged[name] = [*merged.get(name, []), *(one for one in value if one not in merged.get(name, []))]
+                listed = merged.setdefault(name, [])
+                for one in value:
+                    if one not in listed:
+                        known[name, len(listed)] = row.number
+                        listed.append(one)
             elif merged.setdefault(name, value) != value:
-                errors.append(RowError(row.number, f"{name} is another than in row {known[name]}; write it once"))
+                errors.append(RowError(row.number, f"{name} is another than in row {known[name,]}; write it once"))
                 return None
-            known.setdefault(name, row.number)
+            known.setdefault((name,), row.number)
     if not merged.get(many):
         errors.append(RowError(group[0].number, f"it has no {many}"))
         return None
-    return merged
+    return merged, known
+
+
+def _row_of(error: Any, known: _RowsOf, first: int) -> int:
+    path = (*error["loc"], *error.get("ctx", {}).get("at", ()))
+    return known.get(path[:2]) or known.get(path[:1]) or first
 
 
 def _said_once(
