@@ -119,6 +119,16 @@ def test_a_masked_reply_leaves_masked_and_is_told() -> None:
     assert flags_of(outputs) == [("outbound", ["price"], [[0, 2, "price"]], "masked", "** 9 元")]
 
 
+def test_a_masked_reply_is_not_sent_twice_in_a_row_either() -> None:
+    outputs = told("多少钱", "这个多少钱", "你好", "那个多少钱")
+    assert [(kind, data.get("reason") or data.get("text")) for kind, data in outputs if kind != "message.flagged"] == [
+        ("reply.issued", "** 9 元"),
+        ("handover.requested", "no_match"),
+        ("reply.issued", "您好"),
+        ("reply.issued", "** 9 元"),
+    ]
+
+
 def test_flags_of_both_directions_about_one_message_have_ids_of_their_own() -> None:
     service, log = Service(book(RULES)), Log()
     outputs = service.unit(log.says(0, "蠢货，多少钱"))

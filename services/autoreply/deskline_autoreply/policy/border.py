@@ -160,7 +160,7 @@ def _unowned(message: Message, history: History, requests: Requests, rules: Comp
     chosen, found = _choose(message, history, rules), message.found
     if chosen.rule is None and turn.digest:
         may_list = not (is_open or repeated or too_old)
-        chosen = _consult(chosen, message, history, is_open=is_open, may_list=may_list)
+        chosen = _consult(chosen, message, history, rules, is_open=is_open, may_list=may_list)
     rule = chosen.rule
     grave = found is not None and found.hands_over
     if rule is not None and rule.silent and not grave:
@@ -206,10 +206,9 @@ def _choose(message: Message, history: History, rules: Compiled) -> _Chosen:
     quiet = must_be_quiet(rules.guard, history, message.turn.at)
     only: list[str] = []
     tags: list[str] = []
-    last = history.said_last if message.turn.at - max(history.replied, default=0) <= REPEATED_US else 0
 
     def was_said(text: str) -> bool:
-        return last != 0 and digest(fold(text)) == last
+        return _was_said(text, message, history, rules)
 
     found: AutoreplyRule | None = None
     reply: Said | None = None
@@ -226,7 +225,19 @@ def _choose(message: Message, history: History, rules: Compiled) -> _Chosen:
     return _Chosen(found, reply, quiet, Tagged(tuple(only), tuple(tags)))
 
 
-def _consult(chosen: _Chosen, message: Message, history: History, *, is_open: bool, may_list: bool) -> _Chosen:
+def _was_said(text: str, message: Message, history: History, rules: Compiled) -> bool:
+    """Whether this was our last text, and not long ago: as it would leave, because what was said is kept as it left."""
+    if not history.said_last or message.turn.at - max(history.replied, default=0) > REPEATED_US:
+        return False
+    screened = rules.filter.look(text, "outbound")
+    if screened is not None and screened.action == "masked" and screened.masked_text is not None:
+        text = screened.masked_text
+    return digest(fold(text)) == history.said_last
+
+
+def _consult(
+    chosen: _Chosen, message: Message, history: History, rules: Compiled, *, is_open: bool, may_list: bool
+) -> _Chosen:
     """No rule has a word: the knowledge base answers where it is sure, or gives one short list where the shop wants it."""
     known = message.ask(is_open)
     reply: Said | None = None
@@ -234,8 +245,7 @@ def _consult(chosen: _Chosen, message: Message, history: History, *, is_open: bo
         if known.sure is not None:
             sure = known.sure
             reply = Said(sure.kind, sure.answer, sure.answer, sure.entry_id, confidence=sure.confidence)
-            last = history.said_last if message.turn.at - max(history.replied, default=0) <= REPEATED_US else 0
-            if last and digest(fold(sure.answer)) == last:
+            if _was_said(sure.answer, message, history, rules):
                 reply = None  # it was just said, and did not help
         elif message.suggest and may_list and known.near and not history.offered:
             text = list_of(known.near, message.question)
