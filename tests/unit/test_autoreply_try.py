@@ -33,6 +33,26 @@ def attempt(tmp_path):
     return run
 
 
+def test_it_says_which_rule_steps_aside_for_an_answer(attempt, tmp_path):
+    late = "when: {open: false}, unless_answered: true,"
+    text = RULES.format(shadow="false").replace("when: {open: false},", late)
+    (tmp_path / "_default" / "knowledge.yaml").write_text(
+        "entries: [{entry_id: invoice, phrasings: [怎么开发票], answer: 订单页。}]\n", encoding="utf-8"
+    )
+    (tmp_path / "_default" / "rules.yaml").write_text(text, encoding="utf-8")
+
+    def lines(question):
+        run = CliRunner().invoke(app, ["try", question, "--at", "2026-11-25T20:00:00+08:00", "--config", str(tmp_path)])
+        assert run.exit_code == 0, run.output
+        return [line.strip() for line in run.output.splitlines()]
+
+    said = lines("怎么开发票")
+    assert "closed: matches, and steps aside for an answer" in said
+    assert "decides: the knowledge base (entry invoice)" in said
+    assert "decides: shipping" in lines("发货")
+    assert "decides: closed" in lines("别的")
+
+
 @pytest.mark.parametrize(
     ("arguments", "lines"),
     [

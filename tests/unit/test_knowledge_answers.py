@@ -7,7 +7,7 @@ import pytest
 from tests.fixtures.autoreply import RULES, Log, Service, book
 
 from deskline.config.knowledge_document import Knowledge
-from deskline.config.rules_document import RulesDocument
+from deskline.config.rules_document import AutoreplyRule, Handover, Reply, RuleCondition, RulesDocument
 from deskline.ids import request_id
 from deskline_autoreply import handler
 
@@ -46,6 +46,64 @@ def test_without_a_rule_a_sure_entry_answers_with_its_id_and_confidence():
 def test_a_rule_goes_before_the_knowledge_base():
     _, data = only(service().unit(Log().says(0, "什么时候发货送到")))
     assert data["rule_id"] == "shipping"
+
+
+NIGHT = 8 * 3600
+AWAY = AutoreplyRule(
+    rule_id="away",
+    priority=850,
+    when=RuleCondition(open=False),
+    unless_answered=True,
+    tags=("night",),
+    reply=Reply(kind="off_hours", text="明早回复您。"),
+    handover=Handover(reason="no_match", flags=("off_hours",)),
+)
+OK = AutoreplyRule(rule_id="ok", when=RuleCondition(exact=("好的",)), silent=True)
+WITH_NIGHT = RULES.model_copy(update={"rules": (*(rule for rule in RULES.rules if rule.when.open is None), AWAY, OK)})
+
+
+def test_simple_questions_are_answered_at_night_and_everything_else_gets_the_text_of_the_night_and_a_person():
+    log, shop = Log(), service(WITH_NIGHT, precision_target=0.999)
+    assert shop.answer(log.says(NIGHT, "什么时候发货")) == "reply shipping"
+    _, data = only(shop.unit(log.says(NIGHT + 20, "怎么开发票")))
+    assert (data["kind"], data["entry_id"], data["handover"]) == ("faq", "invoice", False)
+    assert only(shop.unit(log.says(NIGHT + 30, "好的")))[1]["rule_id"] == "ok"
+    reply, handover = (one["data"] for one in shop.unit(log.says(NIGHT + 40, "衣服买大了退哪里")))
+    assert (reply["rule_id"], reply["kind"], reply["handover"]) == ("away", "off_hours", True)
+    assert (handover["reason"], handover["flags"]) == ("low_confidence", ["off_hours", "night"])
+    assert handover["suggestions"][0]["entry_id"] == "returns"
+    # In shop hours the rule says nothing.
+    _, handover = only(service(WITH_NIGHT).unit(Log().says(0, "xyzzy plugh")))
+    assert (handover["reason"], handover["flags"]) == ("no_match", [])
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ({"text": "xyzzy plugh"}, ["reply away", "handover no_match"]),
+        # A rule behind it that needs a person leaves the word to it, one before it does not.
+        ({"text": "退款"}, ["reply away", "handover no_match"]),
+        ({"text": "", "picture": True}, ["reply away", "handover no_match"]),
+        ({"text": "我要投诉"}, ["handover complaint"]),
+    ],
+)
+def test_who_needs_a_person_at_night_is_told_when_there_will_be_one(message, told):
+    outcomes = service(WITH_NIGHT).unit(Log().says(NIGHT, **message))
+    assert [
+        f"{one['type'].split('.')[0]} {one['data'].get('rule_id') or one['data']['reason']}" for one in outcomes
+    ] == told
+
+
+@pytest.mark.parametrize("text", ["怎么开发票", "什么时候发货"])
+def test_an_answer_that_comes_too_late_or_again_gives_way_to_the_text_of_the_night(text):
+    log, shop = Log(), service(WITH_NIGHT)
+    reply, handover = shop.unit(log.says(NIGHT, text), now=NIGHT + 3600)
+    assert (reply["data"]["kind"], reply["data"]["handover"]) == ("off_hours", True)
+    assert handover["data"]["reason"] in {"no_match", "low_confidence"}
+    log, shop = Log(), service(WITH_NIGHT)
+    assert only(shop.unit(log.says(NIGHT, text)))[0] == "reply.issued.v1"
+    reply, handover = shop.unit(log.says(NIGHT + 600, text))
+    assert (reply["data"]["kind"], handover["data"]["reason"]) == ("off_hours", "repeated_question")
 
 
 def test_what_is_near_but_not_sure_goes_to_a_person_with_suggestions():

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tests.fixtures.autoreply import Log, Service, book
 from typer.testing import CliRunner
 
 from deskline.config.loading import ConfigurationError, load_directory
@@ -108,6 +109,14 @@ def test_a_tie_is_told_although_a_third_rule_of_that_word_excludes_both():
     product = {"when": {"any_of": ["物流"], "tiers": ["new"], "product": True}}
     (message,) = warned(vip, order, product)
     assert message.startswith("rules 'r1' and 'r2' have the same priority (100), and '物流' calls both")
+
+
+def test_a_rule_that_steps_aside_for_answers_hides_what_needs_a_person_and_nothing_else():
+    away = {"when": {"open": False}, "priority": 900, "unless_answered": True}
+    night = {"open": False, "any_of": ["退款"]}
+    assert warned(away, {"when": night, "handover": None, "reply": {"text": "好"}}) == []
+    (message,) = warned(away, {"when": night})
+    assert message.startswith("rule 'r1' is shadowed: whatever it matches, 'r0' (priority 900, before it)")
 
 
 def test_rules_for_the_rush_and_for_quiet_times_are_no_tie():
@@ -252,8 +261,20 @@ def test_a_set_answers_what_it_is_for(language, scenario, text, fields, decides)
         entry_point=None, language=None,
         **{"is_open": True, "first_message": False, "tier": "regular", **fields},
     )  # fmt: skip
-    rule = Compiled(with_scenarios(document(language=language, scenarios=[scenario]))).first(asked)
+    compiled = Compiled(with_scenarios(document(language=language, scenarios=[scenario])))
+    rule = next(compiled.matching(asked), None)
     assert (None if rule is None else rule.rule_id) == decides
+
+
+@pytest.mark.parametrize(("language", "asked_for"), [("zh", "什么时候发货"), ("en", "when will it ship")])
+def test_the_set_for_the_night_leaves_simple_questions_to_the_others(language, asked_for):
+    shop = Service(book(with_scenarios(document(language=language, scenarios=["off_hours", "logistics"]))))
+    log, night = Log(), 8 * 3600
+    assert shop.answer(log.says(night, asked_for)).startswith("reply logistics.")
+    reply, handover = shop.unit(log.says(night + 60, "xyzzy"))
+    assert (reply["data"]["rule_id"], reply["data"]["kind"]) == ("off_hours.away", "off_hours")
+    # So `deskline faq mine` sees what was asked at night, too.
+    assert handover["data"]["reason"] == "no_match"
 
 
 def test_a_scenario_holds_between_its_begin_and_its_end():

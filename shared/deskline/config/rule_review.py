@@ -215,6 +215,8 @@ def _rests(rule: AutoreplyRule) -> bool:
 
 def _covers(a: _Facts, b: _Facts) -> bool:
     """Whether every message that ``b`` matches is matched by ``a``, as far as can be told from the conditions."""
+    if a.rule.unless_answered and b.rule.handover is None:
+        return False
     return not _rests(a.rule) and _words_cover(a, b) and _values_cover(a.rule.when, b.rule.when)
 
 
@@ -301,6 +303,8 @@ def _ties(order: list[tuple[int, AutoreplyRule]]) -> Iterator[Remark]:
 
 def _apart(a: _Facts, b: _Facts) -> bool:
     """Whether no message can meet both, or the first steps aside for the second on purpose, or one is covered: told already."""
+    if a.rule.unless_answered and b.rule.handover is None:
+        return True
     left, right = a.rule.when, b.rule.when
     for name in _YES_OR_NO:
         if None not in (getattr(left, name), getattr(right, name)) and getattr(left, name) != getattr(right, name):

@@ -233,6 +233,10 @@ class AutoreplyRule(Document):
     tags: Annotated[tuple[Name, ...], Field(max_length=16)] = ()
     """Flags of every later hand-over of this conversation."""
     silent: bool = False
+    unless_answered: bool | None = None
+    """True: it steps aside where a rule behind it, or the knowledge base, has an answer that needs no person. For what is said
+    outside shop hours: a simple question is answered at night, too.
+    """
     cooldown_s: Seconds | None = None
     """The same customer does not get this rule's reply again for so long, in any conversation with this shop. The rule is then
     passed over; one that hands over still does, without its reply. Absent: the document's ``cooldown_s``.
@@ -243,6 +247,8 @@ class AutoreplyRule(Document):
         does = self.reply is not None or self.handover is not None
         if self.silent and does:
             raise ValueError(f"rule {self.rule_id!r} is silent and says something; keep one of the two")
+        if self.unless_answered and not (does or self.silent):
+            raise ValueError(f"rule {self.rule_id!r} waits for an answer and does nothing where there is none")
         if not (does or self.silent or self.tags or self.disabled):
             raise ValueError(f"rule {self.rule_id!r} neither replies nor hands over; give it reply, handover or both")
         return self

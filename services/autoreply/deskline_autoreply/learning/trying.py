@@ -99,6 +99,8 @@ def _rules_asked(rules: Compiled, asked: Asked, would: Decision) -> Iterator[str
             return
         elif rule.reply is None and rule.handover is None and not rule.silent:
             yield f"  {rule.rule_id}: tags {', '.join(rule.tags)}"
+        elif rule.unless_answered:
+            yield f"  {rule.rule_id}: matches, and steps aside for an answer"
         elif isinstance(would, Ignored):
             yield f"  {rule.rule_id}: matches"
             return

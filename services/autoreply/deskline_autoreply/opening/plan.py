@@ -228,8 +228,8 @@ def _rules(plan: ShopPlan) -> dict[str, Any]:
         "constants": {name: str(getattr(plan.promises, name)) for name in names},
         "rules": [
             {
-                "rule_id": "off-hours", "priority": 850, "when": {"open": False}, "cooldown_s": 3600,
-                "reply": {"kind": "off_hours", "text": text("off_hours")}, "handover": {"reason": "rule", "flags": ["off_hours"]},
+                "rule_id": "off-hours", "priority": 850, "when": {"open": False}, "unless_answered": True, "cooldown_s": 3600,
+                "reply": {"kind": "off_hours", "text": text("off_hours")}, "handover": {"reason": "no_match", "flags": ["off_hours"]},
             },
             {
                 "rule_id": "after-sales", "priority": 480, "when": {"any_of": returns},

@@ -89,6 +89,8 @@ class _Chosen(NamedTuple):
     tagged: Tagged
     known: Answer | None = None
     """What the knowledge base said, where it was asked."""
+    aside: AutoreplyRule | None = None
+    """The rule before it that decides unless this is an answer (``unless_answered``)."""
 
 
 class _Wanted(NamedTuple):
@@ -161,6 +163,8 @@ def _unowned(message: Message, history: History, requests: Requests, rules: Comp
     if chosen.rule is None and turn.digest:
         may_list = not (is_open or repeated or too_old)
         chosen = _consult(chosen, message, history, rules, is_open=is_open, may_list=may_list)
+    if chosen.aside is not None and not _is_answered(chosen, sent=not (repeated or too_old)):
+        chosen = _with_aside(chosen, chosen.aside, message, history, rules)
     rule = chosen.rule
     grave = found is not None and found.hands_over
     if rule is not None and rule.silent and not grave:
@@ -197,6 +201,30 @@ def _unowned(message: Message, history: History, requests: Requests, rules: Comp
             assert_never(outcome)
 
 
+def _is_answered(chosen: _Chosen, *, sent: bool) -> bool:
+    """Whether the message needs no person. ``sent``: an answer would be, and not given up for a person."""
+    rule = chosen.rule
+    if rule is not None and (rule.silent or rule.handover is not None):
+        return rule.silent
+    return sent and chosen.reply is not None
+
+
+def _with_aside(chosen: _Chosen, aside: AutoreplyRule, message: Message, history: History, rules: Compiled) -> _Chosen:
+    """The rule that had stepped aside decides after all, if it has something to say or to do."""
+    reply = _say(aside, chosen.quiet, message, history, rules)
+    if reply is None and aside.handover is None and not aside.silent:
+        return chosen
+    tagged = chosen.tagged._replace(tags=(*chosen.tagged.tags, *aside.tags))
+    return chosen._replace(rule=aside, reply=reply, tagged=tagged)
+
+
+def _say(rule: AutoreplyRule, quiet: str | None, message: Message, history: History, rules: Compiled) -> Said | None:
+    """The words of a rule, where it may have any now."""
+    if rule.reply is None or quiet is not None or rule.rule_id in message.resting:
+        return None
+    return rules.say(rule, message.customer, message.values, lambda text: _was_said(text, message, history, rules))
+
+
 def _choose(message: Message, history: History, rules: Compiled) -> _Chosen:
     """The first matching rule that has something to say, or hands over, or is silent.
 
@@ -206,23 +234,22 @@ def _choose(message: Message, history: History, rules: Compiled) -> _Chosen:
     quiet = must_be_quiet(rules.guard, history, message.turn.at)
     only: list[str] = []
     tags: list[str] = []
-
-    def was_said(text: str) -> bool:
-        return _was_said(text, message, history, rules)
-
     found: AutoreplyRule | None = None
+    aside: AutoreplyRule | None = None
     reply: Said | None = None
     for rule in rules.matching(message.asked):
+        if rule.unless_answered:
+            aside = aside or rule
+            continue
         tags += rule.tags
         if only_tags(rule):
             only.append(rule.rule_id)
             continue
-        if rule.reply is not None and quiet is None and rule.rule_id not in message.resting:
-            reply = rules.say(rule, message.customer, message.values, was_said)
+        reply = _say(rule, quiet, message, history, rules)
         if reply is not None or rule.handover is not None or rule.silent:
             found = rule
             break
-    return _Chosen(found, reply, quiet, Tagged(tuple(only), tuple(tags)))
+    return _Chosen(found, reply, quiet, Tagged(tuple(only), tuple(tags)), aside=aside)
 
 
 def _was_said(text: str, message: Message, history: History, rules: Compiled) -> bool:
@@ -296,7 +323,12 @@ def _want(chosen: _Chosen, fallback: Handover, *, is_open: bool, repeated: bool,
     if handover is None:
         return _Wanted(Wish.ANSWER, reply, fallback, Reason.RULE)
     reason = Reason(handover.reason)
-    if rule is None and reason is Reason.NO_MATCH and chosen.known is not None and chosen.known.near:
+    if (
+        (rule is None or rule.unless_answered)
+        and reason is Reason.NO_MATCH
+        and chosen.known is not None
+        and chosen.known.near
+    ):
         reason = Reason.LOW_CONFIDENCE
     urgent = reason in URGENT
     if repeated and not (is_open and urgent):

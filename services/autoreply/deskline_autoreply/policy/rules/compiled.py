@@ -211,8 +211,8 @@ class Compiled:
                 yield self.rules[position]
 
     def first(self, asked: Asked) -> AutoreplyRule | None:
-        """The first matching rule that does more than to tag."""
-        return next((rule for rule in self.matching(asked) if not only_tags(rule)), None)
+        """The first matching rule that does more than to tag, and does not wait for whether somebody else has an answer."""
+        return next((r for r in self.matching(asked) if not (only_tags(r) or r.unless_answered)), None)
 
     def explain(self, asked: Asked, upto: str | None = None) -> Iterator[tuple[AutoreplyRule, str | None]]:
         """Every rule up to the first that matches and does more than to tag, with the first condition that it fails (None: it
