@@ -1,11 +1,12 @@
 """Replay: the service's own decisions under candidate rules, beside what was issued. Times: tests.fixtures.autoreply."""
 
 import pytest
-from tests.fixtures.autoreply import RULES, SHOP, Log, Service, book
+from tests.fixtures.autoreply import RULES, SHOP, Log, Service, book, us
 
 from deskline.config.rules_document import AutoreplyRule, Handover, Reply, RuleCondition
-from deskline.events.wire import decode
-from deskline.records import REPLIES, Event, Record
+from deskline.events.models import SurgeEntered
+from deskline.events.wire import decode, encode, new
+from deskline.records import REPLIES, SHOPS, Event, Record
 from deskline_autoreply.learning.replay import replay
 from deskline_autoreply.learning.traffic import Outcome, conversations, joined, unanswered
 
@@ -74,6 +75,21 @@ def test_the_rules_that_were_in_force_change_nothing():
 
 def test_messages_of_other_shops_are_passed_over():
     assert replay(recorded("什么时候发货"), book(), "another").compared == ()
+
+
+def test_a_rule_for_the_rush_is_asked_in_the_surges_that_were_recorded():
+    value = encode(
+        "routing.surge_entered.v1", id="s-1", source="/deskline/router", subject=SHOP, time=us(-60),
+        data=new(SurgeEntered, shop_id=SHOP, cause="backlog", reserve_agents=[], capacity_added=1),
+    )  # fmt: skip
+    surge = decode(Record(SHOPS, 0, 0, us(-60), SHOP.encode(), value, ()))
+    assert isinstance(surge, Event)
+    rush = AutoreplyRule(
+        rule_id="rush", priority=999, when=RuleCondition(surge=True), reply=Reply(text="高峰，请稍等。")
+    )
+    events = recorded("尺码怎么选")
+    verdicts = [replay(log, book(without("-", rush)), SHOP).compared[0].verdict for log in (events, [surge, *events])]
+    assert verdicts == ["unanswered", "gained"]
 
 
 def test_coverage_and_handovers_are_counted_before_and_after():

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from deskline.records import Event
 
 EVENT_TYPE: Final = "config.applied.v1"
-_SURGES: Final = {"routing.surge_entered.v1": True, "routing.surge_left.v1": False}
+SURGES: Final = {"routing.surge_entered.v1": True, "routing.surge_left.v1": False}
 _NEVER_EARLIER: Final = 2**63
 """A broker timestamp later than any: with it a first version counts for all earlier times."""
 
@@ -156,11 +156,11 @@ class ConfigBook:
 
         Raises ``TransientError`` where a body was not given first: going on without it would decide by the wrong rules.
         """
-        if event.type in _SURGES and event.id not in self._surge_ids:
+        if event.type in SURGES and event.id not in self._surge_ids:
             self._surge_ids.add(event.id)
             insort(
                 self._surges.setdefault(event.subject, []),
-                (max(event.at, event.broker_at + self._lead), event.offset, _SURGES[event.type]),
+                (max(event.at, event.broker_at + self._lead), event.offset, SURGES[event.type]),
             )
         if event.type != EVENT_TYPE:
             return

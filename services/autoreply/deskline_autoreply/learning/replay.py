@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from deskline.config.book import SURGES
 from deskline.conversations import Context
 from deskline.events.wire import decode
 from deskline.records import CONVERSATIONS, REPLIES, ROUTING, Event, Record
@@ -68,7 +69,9 @@ def verdict(was: Outcome | None, now: Outcome) -> str:
 def replay(
     events: Sequence[Event], book: ConfigBook, shop: str, say: Callable[[str], None] = lambda _: None
 ) -> Replayed:
-    """``events``: in the order of the log, of whole conversations; those of other shops are passed over."""
+    """``events``: in the order of the log, of whole conversations; those of other shops are passed over. ``book`` learns of their
+    surges.
+    """
     recorded: dict[tuple[str, str], Outcome] = {}
     shops: dict[str, str] = {}
     routing: dict[str, list[Event]] = {}
@@ -76,6 +79,8 @@ def replay(
         if event.topic == REPLIES and (told := told_by(event)) is not None:
             key = (event.subject, told[0])
             recorded[key] = joined(recorded.get(key), told[1])
+        elif event.type in SURGES:
+            book.admit(event)
         elif event.topic == ROUTING:
             routing.setdefault(event.subject, []).append(event)
         elif event.type == RECEIVED:

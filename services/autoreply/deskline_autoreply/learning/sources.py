@@ -15,7 +15,7 @@ from deskline.errors import UsageError
 from deskline.events.models import Author, Customer, MessageReceived, MessageSent
 from deskline.events.wire import decode, encode, new
 from deskline.postgres import connect
-from deskline.records import ALL_TOPICS, CONVERSATIONS, REPLIES, ROUTING, Event, Record
+from deskline.records import ALL_TOPICS, CONVERSATIONS, REPLIES, ROUTING, SHOPS, Event, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from deskline.demo.recorded import Conversation
     from deskline.settings import ServiceSettings
 
-READ: Final = (CONVERSATIONS, REPLIES, ROUTING)
+READ: Final = (CONVERSATIONS, REPLIES, ROUTING, SHOPS)
+"""``shops.v1`` for the surges, which rules may ask about."""
 _ARCHIVE: Final = """
 SELECT topic, partition, "offset", broker_time, key, value FROM archive.records
 WHERE topic = ANY($1::text[]) AND broker_time >= $2 AND broker_time < $3
