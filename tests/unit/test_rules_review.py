@@ -369,3 +369,18 @@ def test_a_set_of_default_is_not_switched_off_for_one_shop_which_keeps_what_it_h
     run = CliRunner().invoke(scenario, ["off", "weather", "--shop", "branch", "--config", str(tmp_path), "--no-apply"])
     assert "from _default; switch it off there" in str(run.exception)
     assert sorted(tmp_path.rglob("*")) == there
+
+
+@pytest.mark.parametrize("until", ["2099-01-01T18:00+08:00", "2099-01-01T10:00:00Z", "2099-01-01T18:00"])
+def test_an_end_with_an_offset_is_written_by_the_shops_own_clock(tmp_path, until):
+    (tmp_path / "_default").mkdir()
+    (tmp_path / "_default" / "calendars.yaml").write_text(
+        "default: d\ncalendars: {d: {timezone: Asia/Shanghai, weekly: {mon: ['09:00-18:00']}}}\n", encoding="utf-8"
+    )
+    options = ["--shop", "_default", "--config", str(tmp_path), "--no-apply"]
+    run = CliRunner().invoke(scenario, ["on", "weather", *options, "--until", until])
+    assert run.exit_code == 0, run.exception
+    (use,) = load_directory(tmp_path).shops["_default"]["rules"].scenarios
+    assert use.ends in {"2099-01-01T18:00", "2099-01-01T18:00:00"}
+    run = CliRunner().invoke(scenario, ["on", "weather", *options, "--until", "soon"])
+    assert "is no local time" in str(run.exception)

@@ -4,7 +4,7 @@ import asyncio
 import getpass
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
 from zoneinfo import ZoneInfo
@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import typer
 import yaml
 
-from deskline.clock import now_us, parse_rfc3339
+from deskline.clock import now_us
 from deskline.config.apply import apply_directory
 from deskline.config.base import DEFAULT_SHOP
 from deskline.config.documents import CalendarsDocument
@@ -256,11 +256,14 @@ def _local(until: str, configuration: Configuration, shop: str) -> str:
         at = edge(until, end=True).replace(tzinfo=zone)
         shown = until
     except ValueError as error:
+        # As people write it: RFC 3339 would want the seconds, too.
         try:
-            micros = parse_rfc3339(until)
+            at = datetime.fromisoformat(until)
         except ValueError:
             raise UsageError(f"--until {until}: {error}") from None
-        at = datetime.fromtimestamp(micros // 1_000_000, UTC).astimezone(zone)
+        if at.tzinfo is None:
+            raise UsageError(f"--until {until}: {error}") from None
+        at = at.astimezone(zone)
         shown = at.replace(tzinfo=None).isoformat(timespec="seconds")
     if at.timestamp() * 1e6 <= now_us():
         raise UsageError(f"--until {until} is over already")
