@@ -3,11 +3,14 @@
 import asyncio
 
 import pytest
+from tests.fixtures.autoreply import SHOP, Log, book, us
 
 from deskline.clock import parse_rfc3339
+from deskline.config.rules_document import AutoreplyRule, Reply, RulesDocument
 from deskline.postgres import connect
 from deskline.retention import prune
 from deskline_autoreply.achievements_store import Hits, Rest, Rests, load_resting
+from deskline_autoreply.handler import Autoreply, State
 from deskline_autoreply.policy.achievements import Hit
 
 pytestmark = [pytest.mark.kafka]
@@ -69,6 +72,19 @@ async def test_what_an_instance_that_was_killed_had_written_is_not_there(two):
     one.terminate()
     async with other.transaction():
         assert (await load_resting(other, [("shop", "u-1")])).at("shop", "u-1", AT, COOLDOWNS) == frozenset()
+
+
+async def test_a_message_that_states_another_shop_is_asked_about_under_the_conversations_own(two):
+    one, _ = two
+    welcome = AutoreplyRule(rule_id="welcome", cooldown_s=60, reply=Reply(text="您好"))
+    service, log = Autoreply(book(RulesDocument(rules=(welcome,))), lambda _: None), Log()
+    await Rests().apply(one, [Rest(SHOP, "u-1", "welcome", us(60))])
+    event = log.says(1, shop="another")
+    state = State()
+    state.history.shop = SHOP
+    async with one.transaction():
+        resting = await service.gather(one, [event], {(event.partition, event.subject): state})
+    assert resting.at(SHOP, "u-1", us(1), COOLDOWNS) == {"welcome"}
 
 
 async def test_a_rest_ends_at_its_instant_and_old_rows_go(two):

@@ -254,10 +254,10 @@ class Autoreply:
         """Which rules rest for the customers of this unit, where rules have a cooldown at all."""
         await self._encoded(events, states)
         customers = {
-            (event.data.shop_id, event.data.customer.customer_id)
+            (shop, event.data.customer.customer_id)
             for event in events
             if event.type == RECEIVED
-            and self._versions.rules(event.data.shop_id, event.at, event.broker_at)[1].cooldowns
+            and self._versions.rules(shop := _shop_of(event, states), event.at, event.broker_at)[1].cooldowns
         }
         return await load_resting(connection, customers) if customers else Resting()
 
@@ -302,8 +302,7 @@ class Autoreply:
             if event.type != RECEIVED:
                 continue
             data, subject = event.data, event.subject
-            state = states.get((event.partition, subject))
-            shop = state.history.shop if state is not None and state.history.shop else data.shop_id
+            state, shop = states.get((event.partition, subject)), _shop_of(event, states)
             rules = self._versions.rules(shop, event.at, event.broker_at)[1]
             index = self._versions.knowledge(rules.document)
             if index is None:
@@ -363,6 +362,12 @@ class Autoreply:
             surge=self._versions.in_surge(shop, at),
             moment=self._versions.moment(shop, at, broker_at, rules.calendars) if rules.needs_moment else None,
         )
+
+
+def _shop_of(event: Event, states: Mapping[tuple[int, str], State]) -> str:
+    """The conversation's, where it is known already: an event may state another one."""
+    state = states.get((event.partition, event.subject))
+    return str((state.history.shop if state is not None else "") or event.data.shop_id)
 
 
 async def _encode(texts: Sequence[str]) -> None:
