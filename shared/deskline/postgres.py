@@ -41,15 +41,17 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, TRANSIENT) and not isinstance(error, ValueError)
 
 
-async def connect(settings: ServiceSettings, schema: str, *, patient: bool = False) -> Connection:
-    """A connection that acts as ``deskline_<schema>`` in that schema; raises ``TransientError`` while there is none.
+async def connect(
+    settings: ServiceSettings, schema: str, *, patient: bool = False, role: str | None = None
+) -> Connection:
+    """A connection that acts as ``deskline_<schema>`` (or ``role``) in that schema; raises ``TransientError`` while there is none.
 
     ``patient``: for commands that work on whole days: their statements may take as long as they take.
     """
     timeout_ms = str(int(settings.database_timeout_s * 1000))
     options: dict[str, Any] = {
         "application_name": f"deskline-{schema}-{settings.instance}",
-        "role": f"deskline_{schema}",
+        "role": role or f"deskline_{schema}",
         "search_path": schema,
         # A frozen owner holds its lane's row until the server ends its transaction; the next one waits no longer.
         "lock_timeout": timeout_ms,

@@ -8,6 +8,8 @@ import sys
 from contextlib import asynccontextmanager
 from datetime import date, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -405,3 +407,28 @@ async def test_the_commands_make_a_key_seal_verify_and_export(schema, service, o
         1,
         f"{TOPIC}/0: sealed, as the directory says, but not in the archive\n",
     )
+
+
+async def test_a_login_that_may_only_read_verifies(archive, schema, owner, tmp_path):
+    """``GRANT deskline_auditor`` is all that an auditor needs of the database's owner; it is not enough to seal or to export."""
+    (tmp_path / "trusted").write_text(KEY.verifier)
+    name = f"auditor_{uuid4().hex}"
+    await owner.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'long enough'; GRANT deskline_auditor TO {name}")
+    try:
+        parts = urlsplit(schema)
+        dsn = parts._replace(netloc=f"{name}:long%20enough@{parts.hostname}:{parts.port}").geturl()
+        check = ("--trust", tmp_path / "trusted", "--directory", archive, "--postgres-dsn", dsn)
+
+        async def run(*words):
+            return await asyncio.to_thread(CliRunner().invoke, app, [str(word) for word in words])
+
+        done = await run("verify", "--auditor", *check)
+        assert (done.exit_code, "3 segments, 10 records" in done.output) == (0, True), done.output
+        await owner.execute("""UPDATE raw_records SET value = 'other' WHERE "offset" = 105""")
+        done = await run("verify", "--auditor", *check)
+        assert (done.exit_code, "segment 2, offset 105: altered" in done.output) == (1, True), done.output
+        for words in (("verify", *check), ("export", tmp_path / "out", "--postgres-dsn", dsn)):
+            done = await run(*words)
+            assert isinstance(done.exception, asyncpg.InsufficientPrivilegeError), done.output
+    finally:
+        await owner.execute(f"DROP ROLE {name}")

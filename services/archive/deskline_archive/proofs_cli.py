@@ -181,12 +181,16 @@ def verify(
     *,
     trust: Trust = None,
     directory: Directory = None,
+    auditor: Annotated[
+        bool, typer.Option("--auditor", help="Act as deskline_auditor, for a login that may only read.")
+    ] = False,
     state_dir: StateDir = None,
     topic_prefix: TopicPrefix = None,
     postgres_dsn: PostgresDsn = None,
 ) -> None:
     """Recompute every root from the records and compare: signatures, consistency, and the directory's checkpoints.
 
+    A login of an auditor needs no more than GRANT deskline_auditor, and --auditor; where contents are veiled, the vault too.
     Without --directory a tail that was dropped with its seals cannot be seen. Exit code 1 where anything does not hold.
 
     For example:
@@ -199,7 +203,8 @@ def verify(
     own = archive_settings(state_dir, checkpoints=directory)
     trusted = trusted_by(trust, own)
     kept = place(own.checkpoint_place) if own.checkpoint_place else None
-    if not asyncio.run(_verify(settings, trusted, kept, vault_of(own))):
+    role = "deskline_auditor" if auditor else None
+    if not asyncio.run(_verify(settings, trusted, kept, vault_of(own), role)):
         raise typer.Exit(1)
 
 
@@ -218,9 +223,13 @@ def _trusted(path: Path) -> sealing.Trusted:
 
 
 async def _verify(
-    settings: ServiceSettings, trusted: sealing.Trusted, directory: Place | None, vault: Vault | None
+    settings: ServiceSettings,
+    trusted: sealing.Trusted,
+    directory: Place | None,
+    vault: Vault | None,
+    role: str | None,
 ) -> bool:
-    connection = await connect(settings, "archive", patient=True)
+    connection = await connect(settings, "archive", patient=True, role=role)
     good = True
     try:
         found = await sealing.streams(connection, settings.topic_prefix)
