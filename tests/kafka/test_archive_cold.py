@@ -16,6 +16,7 @@ from tests.kafka.test_archive_persons import (  # noqa: F401 - fixtures, asked f
     KEY,
     OLD,
     SECRET,
+    acting,
     ago,
     contents,
     message,
@@ -32,6 +33,7 @@ from tests.kafka.test_archive_persons import (  # noqa: F401 - fixtures, asked f
 from deskline.clock import MINUTE, now_us
 from deskline.errors import TransientError, UsageError
 from deskline.events.deadletters import dead_letter
+from deskline.migrate import Schema, migrate, plan
 from deskline.records import Record
 from deskline_archive import legal, sealing, verifier
 from deskline_archive.cold import copy_segments, search_cold
@@ -153,6 +155,32 @@ async def test_the_words_of_a_day_go_with_it(service, vault, own):  # noqa: F811
     await Store("").drop_day(service, DAY)
     assert await service.fetchval(tables) == 0
     assert await close_days(service, vault) == []
+
+
+async def test_an_older_archive_closes_days_anew_that_got_late_records_and_loses_the_words_of_those_that_went(
+    database,
+    vault,  # noqa: F811 - the fixtures above
+    own,
+):
+    (now,) = [found for found in plan() if found.name == "archive"]
+    before = [each for each in now.migrations if not "archive/0012" <= each.name < "archive/9"]
+    await migrate(database, schemas=[Schema("archive", tuple(before))])
+    async with acting(database) as service:  # noqa: F811
+        await store(service, [message(n, ago(OLD - n), subject="c-1", customer="u-1") for n in range(3)], vault)
+        for n in range(3):
+            day = DAY + timedelta(days=n)
+            await service.execute("SELECT begin_words($1, 0)", day)
+            await service.execute("SELECT finish_words($1, 0)", day)
+        await store(service, [message(3, ago(OLD - 1), subject="c-1", customer="u-1")], vault)
+        await seal(service, vault)
+        await copy_segments(service, own, "")
+        await Store("").drop_day(service, DAY)
+    await migrate(database, schemas=[now])
+    async with acting(database) as service:
+        tables = await service.fetch("SELECT tablename FROM pg_tables WHERE tablename LIKE 'words_%' ORDER BY 1")
+        assert [row[0] for row in tables] == [f"words_{DAY + timedelta(days=n):%Y%m%d}_0" for n in (1, 2)]
+        assert await close_days(service, vault) == [(DAY + timedelta(days=1), 2)]
+        assert [report.findings for report in await reports(service, vault)] == [[]]
 
 
 async def test_what_was_stored_in_the_clear_is_erased_once_it_stands_in_the_cold_store_alone(
