@@ -87,7 +87,8 @@ def search(
     page = working(settings, work)
     typer.echo({"text": as_text, "json": as_json, "csv": as_csv}[form](page.hits), nl=False)
     if not page.complete:
-        typer.echo("the time was over: there may be more", err=True)
+        why = "the cold store shows one page: narrow the period" if cold else "the time was over"
+        typer.echo(f"{why}: there may be more", err=True)
     if page.cursor is not None:
         typer.echo(f"more: --cursor {page.cursor}", err=True)
 
