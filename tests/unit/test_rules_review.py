@@ -273,14 +273,20 @@ def test_a_set_answers_what_it_is_for(language, scenario, text, fields, decides)
     assert (None if rule is None else rule.rule_id) == decides
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "rule_id"),
+    [("off_hours", "off_hours", "off_hours.away"), ("overload", "emergency", "overload.script")],
+)
 @pytest.mark.parametrize(("language", "asked_for"), [("zh", "什么时候发货"), ("en", "when will it ship")])
-def test_the_set_for_the_night_leaves_simple_questions_to_the_others(language, asked_for):
-    shop = Service(book(with_scenarios(document(language=language, scenarios=["off_hours", "logistics"]))))
+def test_the_sets_for_the_night_and_for_a_rush_leave_simple_questions_to_the_others(
+    language, asked_for, name, kind, rule_id
+):
+    shop = Service(book(with_scenarios(document(language=language, scenarios=[name, "logistics"]))))
     log, night = Log(), 8 * 3600
     assert shop.answer(log.says(night, asked_for)).startswith("reply logistics.")
     reply, handover = shop.unit(log.says(night + 60, "xyzzy"))
-    assert (reply["data"]["rule_id"], reply["data"]["kind"]) == ("off_hours.away", "off_hours")
-    # So `deskline faq mine` sees what was asked at night, too.
+    assert (reply["data"]["rule_id"], reply["data"]["kind"]) == (rule_id, kind)
+    # So `deskline faq mine` sees what was asked then, too.
     assert handover["data"]["reason"] == "no_match"
 
 
