@@ -141,8 +141,12 @@ def test_names_in_braces_that_nobody_gives_a_value_are_refused():
     ]
 
 
-def test_scenarios_and_calendars_that_there_are_not_are_refused():
+def test_scenarios_and_calendars_that_there_are_not_or_twice_are_refused():
     assert problems(scenarios=["greetings"])[0][0] == ("scenarios", 0, "name")
+    twice = ["greeting", {"name": "refund"}, {"name": "greeting", "language": "en"}]
+    ((path, message),) = problems(scenarios=twice)
+    assert path == ("scenarios", 2)
+    assert message.startswith("scenario 'greeting' is listed twice")
     window = {"when": {"during": [{"calendar": "office"}, {"closed": "warehouse"}]}}
     assert [path for path, _ in problems(window)] == [("rules", 0, "when", "during", 1, "closed")]
 

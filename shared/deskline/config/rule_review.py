@@ -59,6 +59,10 @@ def mistakes(document: RulesDocument, calendars: Collection[str]) -> Iterator[Re
         if use.name not in scenario_sets():
             known = ", ".join(scenario_sets())
             yield Remark(("scenarios", index, "name"), f"no scenario is named {use.name!r}; there are {known}")
+        if any(other.name == use.name for other in document.scenarios[:index]):
+            # Its rules would have the ids of those that are there, and be left out without a word.
+            message = f"scenario {use.name!r} is listed twice, and only the first would count; keep one"
+            yield Remark(("scenarios", index), message)
     known_names = {*VARIABLES, *document.constants, *_of_scenarios(document)}
     for index, rule in enumerate(document.rules):
         here: Path = ("rules", index)
