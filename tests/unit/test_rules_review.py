@@ -209,6 +209,21 @@ def test_mistakes_stand_at_their_line_and_warnings_do_not_refuse(tmp_path):
     assert [(warning.file, warning.line) for warning in loaded.warnings] == [("_default/rules.yaml", 3)]
 
 
+def test_a_variable_in_an_answer_of_the_knowledge_base_is_told_to_whom_it_belongs(tmp_path):
+    write(tmp_path, _default="constants: {hotline: '1000'}\n", heir="inherit: true\n")
+    (tmp_path / "_default" / "knowledge.yaml").write_text(
+        "entries:\n"
+        "  - {entry_id: a, phrasings: [怎么退货], answer: '{customer_name|亲}，七天内可退'}\n"
+        "  - {entry_id: b, phrasings: [怎么写接口], answer: '请求体是 {id}'}\n"
+        "promotions:\n"
+        "  - {promotion_id: p, names: [满赠], text: '请打 {hotline}'}\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "heir" / "knowledge.yaml").write_text("inherit: true\n", encoding="utf-8")
+    told = [(warning.file, warning.line, warning.message.split()[0]) for warning in load_directory(tmp_path).warnings]
+    assert told == [("_default/knowledge.yaml", 2, "{customer_name}"), ("_default/knowledge.yaml", 5, "{hotline}")]
+
+
 # --- the sets that ship -------------------------------------------------------------------------------------------------
 
 EVERYDAY = {

@@ -437,6 +437,16 @@ def _calls(sla: SlaDocument) -> Iterator[Path]:
                 yield (*path, "on_warning", index)
 
 
+def _braces(shop: _Shop, rules: RulesDocument) -> Iterator[Problem]:
+    """In the shop's own knowledge, which stands before what it inherits."""
+    part, source = shop.parts.get("knowledge"), shop.sources.get("rules")
+    own = part.value if part is not None else source.value.get("knowledge") if source is not None else None
+    for path, message in rule_review.braces(rules):
+        _, name, index, _ = path
+        if isinstance(own, dict) and cast("int", index) < len(own.get(cast("str", name)) or ()):
+            yield shop.problem("rules", path, message)
+
+
 def _warnings(shop: _Shop, default: _Shop) -> Iterator[Problem]:
     agents = cast("AgentsDocument", shop.documents.get("agents") or default.documents["agents"]).agents
     skills = {skill for agent in agents for skill in agent.skills}
@@ -444,6 +454,8 @@ def _warnings(shop: _Shop, default: _Shop) -> Iterator[Problem]:
     skills |= {skill for qualification in qualified or () for skill in qualification.skills}
     groups = {group for agent in agents for group in agent.groups}
     rules = cast("RulesDocument | None", shop.documents.get("rules"))
+    if rules is not None:
+        yield from _braces(shop, rules)
     if rules is not None and "rules" in shop.sources:
         handovers = [(("rules", index, "handover"), rule.handover) for index, rule in enumerate(rules.rules)]
         for path, handover in [*handovers, (("fallback",), rules.fallback)]:

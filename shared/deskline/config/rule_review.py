@@ -114,6 +114,22 @@ def warnings(document: RulesDocument, *, first: int = 0, until: int | None = Non
     yield from (remark for remark in remarks if remark.path[1] in asked)
 
 
+def braces(document: RulesDocument) -> Iterator[Remark]:
+    """Answers of the knowledge base with a variable in braces: only the replies of rules have variables."""
+    names = {*VARIABLES, *document.constants}
+    knowledge = document.knowledge
+    texts = [*(("entries", n, "answer", entry.answer) for n, entry in enumerate(knowledge.entries))]
+    texts += [("promotions", n, "text", promotion.text) for n, promotion in enumerate(knowledge.promotions)]
+    for part, index, field, text in texts:
+        name = next((name for name in variables_of(text) if name in names), None)
+        if name is not None:
+            yield Remark(
+                ("knowledge", part, index, field),
+                f"{{{name}}} would reach the customer as it stands: only the replies of rules have variables; "
+                "make it a rule, or leave it out",
+            )
+
+
 def _contradictions(order: list[tuple[int, AutoreplyRule]]) -> Iterator[Remark]:
     count = 0
     for index, rule in order:
