@@ -63,7 +63,8 @@ ORDER BY x.stream, x.number LIMIT 1000;
 INSERT INTO published_seals (stream, number) SELECT * FROM unnest($1::integer[], $2::integer[]) ON CONFLICT DO NOTHING;
 
 -- name: dropped
-SELECT first_offset, last_offset FROM dropped WHERE stream = $1 ORDER BY first_offset;
+-- By its functions alone, which take no day that is younger.
+SELECT first_offset, last_offset FROM dropped WHERE stream = $1 AND (day + 181)::timestamp AT TIME ZONE 'UTC' <= dropped_at ORDER BY first_offset;
 
 -- name: seal_lock
 SELECT pg_try_advisory_lock(hashtextextended('archive.seal', 0));
