@@ -242,6 +242,9 @@ async def test_an_erased_person_is_nowhere_and_every_proof_still_holds(persons, 
     exported = "".join(file.read_text() for file in files)
     assert SECRET.encode().hex() not in exported
     assert "别人的".encode().hex() in exported
+    # What he still has to wait for is in it: a look at restricted data, and kept as one.
+    look = await persons.fetchval("SELECT detail FROM looks WHERE action = 'export'")
+    assert ("新的".encode().hex() in exported, json.loads(look)["restricted_persons"]) == (True, 1)
     # The old backup has noise, and the new vault no key; only the old vault would have had it, and it is gone.
     assert not any(SECRET.encode().hex() in row for row in old_backup)
     assert vault.read_bytes() != old_vault_bytes
@@ -424,6 +427,22 @@ async def test_a_transaction_that_is_kept_longer_than_its_day_is_missed_unless_r
     (report,) = await reports(service, vault)
     missed = [] if by == "retention" else [verifier.Finding(1, 4, "deleted")]
     assert (report.retired, report.findings) == (8 if by == "retention" else 5, missed)
+
+
+async def test_retention_excuses_nothing_that_is_younger_than_the_floor(service, vault, schema):
+    """Whoever takes rows behind everybody's back may claim that they went by retention."""
+    await store(service, [message(n, ago(3), subject="c-1", customer="u-1") for n in range(3)], vault)
+    await seal(service, vault)
+    owner = await asyncpg.connect(schema, server_settings={"search_path": "archive"})
+    await owner.execute("SET session_replication_role = replica")
+    await owner.execute('DELETE FROM raw_records WHERE "offset" = 1')
+    await owner.execute(
+        "INSERT INTO dropped (stream, first_offset, last_offset, day) SELECT stream, 1, 1, $1 FROM seals",
+        date.today() - timedelta(days=3),
+    )
+    await owner.close()
+    (report,) = await reports(service, vault)
+    assert (report.retired, report.findings) == (0, [verifier.Finding(1, 1, "deleted")])
 
 
 async def test_what_its_class_no_longer_keeps_goes_and_a_hold_stops_it(service, vault, schema):

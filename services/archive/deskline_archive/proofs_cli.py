@@ -290,7 +290,10 @@ async def _export(settings: ServiceSettings, out: Path, vault: Vault | None) -> 
                 typer.echo(f"{stream.label}: {segments[stream.label]} segments")
         manifest = _manifest(out)
         (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        who, detail = f"{getpass.getuser()} at the keyboard", {**manifest, "folder": out.name, "segments": segments}
+        # What of them has not ended stands in the export: how many, since an erasure's record names it.
+        restricted = len(await connection.fetch(load_queries()["restricted"]))
+        told = {"folder": out.name, "segments": segments, "restricted_persons": restricted}
+        who, detail = f"{getpass.getuser()} at the keyboard", {**manifest, **told}
         await connection.execute(load_queries()["add_look"], who, "auditor", "export", json.dumps(detail))
     finally:
         await connection.close()
