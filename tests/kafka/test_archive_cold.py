@@ -145,6 +145,37 @@ async def test_a_hold_keeps_an_order_whose_customer_is_named_by_a_day_that_has_g
     assert await service.fetchval("SELECT drop_kept()") == 1
 
 
+async def test_what_is_kept_of_a_day_that_went_before_an_older_one_is_found(service, vault, own):  # noqa: F811 - the fixtures above
+    """A hold keeps the older day: the younger one went between days that are there."""
+    await store(service, [
+        message(0, ago(OLD + 1), subject="c-0", customer="u-0"),
+        message(1, ago(OLD), subject="c-1", customer="u-1"),
+        order(2, ago(OLD), "c-1"),
+        message(3, ago(1), subject="c-2", customer="u-2"),
+    ], vault)  # fmt: skip
+    await close_days(service, vault)
+    await seal(service, vault)
+    await copy_segments(service, own, "")
+    await Store("").drop_day(service, DAY)
+    found = Finder(service, "", Vault.load(vault))
+    for question, offsets in (
+        (Question(shop="s-1"), [3, 2, 0]),
+        (Question(kind="order.placed.v1"), [2]),
+        (Question(kind="order.placed.v1", last=DAY), [2]),
+        (Question(kind="order.placed.v1", first=DAY), [2]),
+        (Question(text="桃花源"), [3, 0]),
+        (Question(customer="u-1"), [2]),
+    ):
+        hits, cursor = [], None
+        while True:
+            page = await found.search(question._replace(limit=1, cursor=cursor), SUPERVISOR)
+            hits += page.hits
+            cursor = page.cursor
+            if cursor is None:
+                break
+        assert [hit.offset for hit in hits] == offsets, question
+
+
 async def test_the_words_of_a_day_go_with_it(service, vault, own):  # noqa: F811 - the fixtures above
     tables = "SELECT count(*) FROM pg_tables WHERE tablename LIKE 'words_%'"
     await store(service, [message(0, ago(OLD), subject="c-1", customer="u-1")], vault)

@@ -28,7 +28,7 @@ from deskline_archive.veil import Vault, name_of, xored
 from deskline_archive.words import Hashes, folded, pairs, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Collection, Sequence
 
     from deskline.postgres import Connection
 
@@ -184,7 +184,9 @@ class Finder:
             spans = [(first, (last - first).days + 1)]
         else:
             known = {row["day"] for row in await self._connection.fetch(self._queries["day_list"])}
-            spans = [(day, 1) for day in sorted(known, reverse=True) if first <= day <= last]
+            spans = _spans(known, first, last)
+            # Of a day that went, its words did too.
+            indexed = {day: generation for day, generation in indexed.items() if day in known}
         if question.first is None or question.first < span["first"]:
             # What its class keeps longer than its day: few records, without an index.
             spans.append((_EPOCH, (span["first"] - _EPOCH).days))
@@ -313,6 +315,19 @@ JOIN streams AS s ON s.id = r.stream
 WHERE starts_with(s.topic, $10)
 ORDER BY r.broker_time DESC, r.stream DESC, r."offset" DESC
 """
+
+
+def _spans(known: Collection[date], first: date, last: date) -> list[tuple[date, int]]:
+    """Each day by itself, newest first; and the days between them that went, each run at once: some of their records are kept."""
+    spans, above = [], last + timedelta(days=1)
+    for day in sorted((day for day in known if first <= day <= last), reverse=True):
+        if (gone := (above - day).days - 1) > 0:
+            spans.append((day + timedelta(days=1), gone))
+        spans.append((day, 1))
+        above = day
+    if above > first:
+        spans.append((first, (above - first).days))
+    return spans
 
 
 def _page(question: Question, wide: bool) -> int:
