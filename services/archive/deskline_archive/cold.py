@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from deskline.clock import from_datetime, rfc3339
 from deskline.errors import UsageError
 from deskline_archive import sealing
-from deskline_archive.find import ERASED, Finder, Found, Hit, Looker, Page, Question, owner_of
+from deskline_archive.find import ERASED, Finder, Found, Hit, Looker, Page, Question
 from deskline_archive.places import Place, place
 from deskline_archive.policy import CLEAR
 from deskline_archive.store import load_queries
@@ -152,8 +152,7 @@ async def search_cold(
     found = await asyncio.to_thread(_look, place(own.cold_place), prefix, question)
     if question.text is not None and looker.role != "investigator":
         # As in the database: a hit would tell that a restricted person said these words.
-        hidden = await finder.restricted(found)
-        found = [each for each in found if owner_of(*each) not in hidden]
+        found = [each for each in found if not await finder.hides(*each)]
     complete = len(found) < question.limit
     return Page(await finder.seen(found[: question.limit], looker, "search --cold", question), None, complete)
 

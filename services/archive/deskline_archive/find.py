@@ -104,10 +104,13 @@ class Finder:
         self._vault = vault
         self._queries = load_queries()
         self._read_upto: tuple[datetime, int, int] | None = None
+        self._persons: list[str] | None = None
+        self._hidden: set[str] = set()
 
     async def search(self, question: Question, looker: Looker) -> Page:
         """One page. Raises ``UsageError`` where the question cannot be answered."""
         self.check(question, looker)
+        self._persons = None
         found: list[Found] = []
         cursor = self._read_upto = _read_cursor(question.cursor)
         complete = True
@@ -228,11 +231,22 @@ class Finder:
         if looker.role == "investigator":
             return judged
         # A hit would tell that a restricted person said these words.
-        hits = {at: (self._hit(row, value), row["key"]) for at, (row, value, meant) in enumerate(judged) if meant}
-        hidden = await self.restricted(list(hits.values()))
         return [
-            (row, value, meant and owner_of(*hits[at]) not in hidden) for at, (row, value, meant) in enumerate(judged)
+            (row, value, meant and not await self.hides(self._hit(row, value), row["key"]))
+            for row, value, meant in judged
         ]
+
+    async def hides(self, hit: Hit, key: bytes | None) -> bool:
+        """Whether a record is that of somebody who was restricted when this search began."""
+        if self._persons is None:
+            self._persons = [row["customer_id"] for row in await self._connection.fetch(self._queries["restricted"])]
+            rows = (
+                await self._connection.fetch(self._queries["restricted_conversations"])
+                if self._persons
+                else list[Any]()
+            )
+            self._hidden = {*self._persons, *(storable(row["name"].decode("utf-8", "replace")) for row in rows)}
+        return owner_of(hit, key) in self._hidden or (hit.conversation is None and _names(hit.value, self._persons))
 
     def _clear(self, row: Any) -> bytes | None:
         value: bytes | None = row["value"]

@@ -271,6 +271,11 @@ UNION SELECT convert_from(g.name, 'UTF8') FROM gone_names AS g JOIN restrictions
 WHERE g.name = ANY(SELECT convert_to(name, 'UTF8') FROM unnest($1::text[]) AS name)
 UNION SELECT customer_id FROM restrictions WHERE customer_id = ANY($2::text[]);
 
+-- name: restricted_conversations
+-- All of them: for those who look for a word, once, where asking for each that has it would read the open day each time.
+SELECT DISTINCT convert_to(r.subject, 'UTF8') AS name FROM all_records AS r JOIN restrictions AS x ON x.customer_id = r.customer_id WHERE r.subject IS NOT NULL
+UNION SELECT g.name FROM gone_names AS g JOIN restrictions AS x ON x.customer_id = g.customer_id;
+
 -- name: found
 -- One page of a span of time, newest first. NULL: no such condition.
 SELECT r.stream, s.topic, s.partition, r."offset", r.broker_time, r.key, r.value, r.generation, r.type, r.subject, r.shop_id, r.customer_id, r.agent_id
