@@ -271,6 +271,12 @@ async def _copied(connection, sql):
         yield line.decode()
 
 
+async def test_who_is_not_known_is_said_when_he_is_to_be_erased(persons, schema, vault, tmp_path):
+    for whom, asked in (("u-17", True), ("u-1", False)):
+        done = await run(schema, tmp_path, "erase", whom, "--who", "dpo", "--why", "letter", "--yes")
+        assert (done.exit_code, "is the id right?" in done.output) == (0, asked), done.output
+
+
 async def test_a_hold_keeps_a_person_from_being_erased_until_it_is_lifted(persons, vault):
     await legal.order(persons, "", "u-1", who="dpo", why="letter")
     for what in (

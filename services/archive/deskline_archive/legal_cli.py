@@ -189,6 +189,8 @@ def erase(
         raise UsageError("nothing was changed")
     done = working(settings, work)
     typer.echo(f"{whom}: masked from now on; {done.conversations} conversations erased, {done.records} records")
+    if not done.conversations and not done.waiting:
+        typer.echo("  the archive has nothing of them that is still to be erased: is the id right?", err=True)
     for conversation, reason in done.waiting:
         typer.echo(f"  {conversation} stays for now: {reason}")
     if customer is not None:
