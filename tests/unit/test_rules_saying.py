@@ -41,6 +41,26 @@ def test_variables_are_filled_in_as_plain_text(text, fields, expected):
     assert said(text, event, constants={"coupon": "SAVE10", "boss": "老板"}) == expected
 
 
+@pytest.mark.parametrize(
+    ("asked_at", "closes_at", "text"),
+    [
+        (590, None, "订单 A1（P-9）今天发出"),
+        (611, None, None),  # ten minutes are over: a person answers
+        (300, 200, None),  # another conversation
+    ],
+)
+def test_the_order_of_a_message_is_in_mind_for_the_minutes_that_follow(asked_at, closes_at, text):
+    log = Log()
+    service = service_with(
+        reply("订单 {order_id}（{product}）今天发出", when=on("发货")), reply("在的", when=on("你好"))
+    )
+    service.unit(log.says(0, "你好", order_id="A1", product_id="P-9"))
+    if closes_at is not None:
+        service.unit(log.closes(closes_at))
+    (outcome,) = service.unit(log.says(asked_at, "什么时候发货"))
+    assert outcome["data"].get("text") == text
+
+
 def test_the_place_in_the_queue_is_known_while_nobody_has_the_request():
     log = Log()
     service = service_with(reply("您排在第 {queue_position} 位", when=on("多久")), reply("请稍等", when=on("多久")))
