@@ -137,6 +137,19 @@ def test_a_shop_that_wants_it_gives_one_short_list_and_the_choice_is_answered():
     assert (chosen["entry_id"], chosen["kind"], chosen["confidence"]) == ("returns", "faq", 1.0)
 
 
+@pytest.mark.parametrize("choice", ["1. 怎么退货", "1、怎么退货", "怎么退货"])
+def test_a_line_of_the_list_is_a_choice_and_no_echo(choice):
+    log, shop = Log(), service(precision_target=0.999, suggestions=True)
+    _, data = only(shop.unit(log.says(0, "衣服买大了退哪里")))
+    assert "1. 怎么退货" in data["text"].splitlines()
+    kind, chosen = only(shop.unit(log.says(20, choice)))
+    assert (kind, chosen.get("entry_id"), chosen.get("confidence")) == ("reply.issued.v1", "returns", 1.0)
+    log, shop = Log(), service(precision_target=0.999, suggestions=True)
+    _, data = only(shop.unit(log.says(0, "衣服买大了退哪里")))
+    kind, ignored = only(shop.unit(log.says(20, data["text"])))
+    assert (kind, ignored["reason"]) == ("message.ignored.v1", "cooldown")
+
+
 def test_after_the_list_the_next_doubt_goes_to_a_person():
     log, shop = Log(), service(precision_target=0.999, suggestions=True)
     shop.unit(log.says(0, "衣服买大了退哪里"))

@@ -139,6 +139,17 @@ def test_an_echo_is_not_answered():
     assert service.answer(log.says(2, "没有订单")) == "reply r1"
 
 
+@pytest.mark.parametrize("line", ["1. 退换货怎么办理", "②发票怎么开具呢", "３）转人工客服服务"])
+def test_a_line_to_choose_from_is_no_echo_and_the_whole_list_is(line):
+    text = f"请问您想了解哪一项？\n{line}\n都不是请直接说"
+    said = [digests(text)]
+    assert not is_echo(said, line, digest(fold(line)))
+    assert is_echo(said, "请问您想了解哪一项？", digest(fold("请问您想了解哪一项？")))
+    assert is_echo(said, text, digest(fold(text)))
+    hours = "9:00-22:00 客服在线"  # no line to choose
+    assert is_echo([digests(f"您好\n{hours}")], hours, digest(fold(hours)))
+
+
 def test_people_say_ok_as_we_do():
     assert not is_echo([digests("好的")], "好的", digest("好的"))
 

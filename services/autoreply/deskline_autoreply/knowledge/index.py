@@ -200,13 +200,13 @@ class KnowledgeIndex:
         return self._items.item_of(deep_text(text), at, product_id)
 
     def _chosen(self, deep: str, offered: tuple[str, ...], at: int) -> Candidate | None:
-        """From a list given just now: by its number, or by the words of a line."""
+        """From a list given just now: by its number, by the words of a line, or by both."""
         for place, entry_id in enumerate(offered, start=1):
             number = self._numbers.get(entry_id)
             if number is None or not self._entries[number].is_valid(at):
                 continue
-            entry = self._entries[number]
-            if deep in (*_NUMERALS[place - 1], deep_text(entry.phrasings[0])):
+            numerals, line = _NUMERALS[place - 1], deep_text(self._entries[number].phrasings[0])
+            if deep in (*numerals, line, *(numeral + line for numeral in numerals)):
                 return self._candidate(number, 1.0)
         return None
 

@@ -21,6 +21,8 @@ _ECHO_FROM: Final = 6
 _QUOTES: Final = "「」『』“”\"'‘’《》【】[]()（）>|~*-"
 # "[自动回复] …", "客服: …": what a program puts before the text that it repeats.
 _PREFIX: Final = re.compile(r"^(?:[\[【(（][^\]】)）]{1,20}[\]】)）]|[^:：\n]{1,20}[:：])\s*")
+# "1. …", "② …": whoever sends a line of a list has chosen it.
+_CHOICE: Final = re.compile(r"\s*(?:[0-9０-９一二三四五六七八九十]{1,2}\s*[.．、:：)）](?!\d)|[①-⑳])")
 _MOST_LINES: Final = 8
 # More than anybody quotes.
 _MOST_ECHO: Final = 4_000
@@ -30,8 +32,8 @@ LOOP: Final = "loop"
 
 
 def digests(text: str) -> list[int]:
-    """Of a text that we send: the whole, then its lines, as an echo of them would have them."""
-    lines = [_bare(line) for line in text.splitlines()[:_MOST_LINES]]
+    """Of a text that we send: the whole, then its lines (but those to choose from), as an echo of them would have them."""
+    lines = [_bare(line) for line in text.splitlines()[:_MOST_LINES] if not _CHOICE.match(line)]
     return [digest(fold(text)), *(digest(line) for line in lines if len(line) >= _ECHO_FROM)]
 
 
