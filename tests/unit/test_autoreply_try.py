@@ -98,6 +98,7 @@ rules:
     when: {any_of: [礼物]}
     reply: {variants: [{variant: a, text: 礼物甲。}, {variant: b, text: 礼物乙。}]}
   - {rule_id: quiet, when: {any_of: [测试]}, silent: true}
+  - {rule_id: rush, when: {any_of: [高峰], surge: true}, reply: {kind: queue_notice, text: 请稍等。}}
 sensitive: {words: {rival: [某某商城, 竞品]}, categories: {rival: {inbound: mask, outbound: block, handover: true}}}
 knowledge:
   entries:
@@ -125,6 +126,8 @@ knowledge:
         (["排队吗"], ["where: matches, and has nothing to say: a variable in its text has no value"]),
         (["别的", "--open-request"], ["ignored: waiting"]),
         (["转人工", "--open-request"], ["decides: human", "hand-over: reason asked_for_human; priority 50"]),
+        (["高峰"], ["rush: not met: surge"]),
+        (["高峰", "--surge"], ["decides: rush", "reply (queue_notice): 请稍等。"]),
         (["测试"], ["decides: quiet", "ignored: cooldown"]),
         (["某某商城更便宜"], ["hand-over: reason sensitive; priority 50", "sensitive: rival; masked: ****更便宜; a person has to see it"]),
         (["怎么开发票"], ["decides: the knowledge base (entry invoice)", "knowledge base answers: invoice"]),

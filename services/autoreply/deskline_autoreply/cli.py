@@ -54,6 +54,7 @@ def try_(
     open_request: Annotated[
         bool, typer.Option("--open-request", help="A request is open, first in the queue, and nobody has it yet.")
     ] = False,
+    surge: Annotated[bool, typer.Option("--surge", help="The router is in a surge for the shop.")] = False,
     order: Annotated[str | None, typer.Option(help="The order that the message comes with.")] = None,
     product: Annotated[str | None, typer.Option(help="The product that the message comes with.")] = None,
     attachment: Annotated[bool, typer.Option("--attachment", help="The message has an attachment.")] = False,
@@ -90,7 +91,7 @@ def try_(
         order_id=order,
         product_id=product,
     )
-    for line in tried(book, message, moment, later=later or open_request, open_request=open_request):
+    for line in tried(book, message, moment, later=later or open_request, open_request=open_request, surge=surge):
         typer.echo(printable(line))
 
 

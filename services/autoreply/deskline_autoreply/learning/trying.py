@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from deskline.clock import MINUTE, rfc3339
+from deskline.clock import DAY, MINUTE, rfc3339
 from deskline.config.rules_document import RuleCondition, RulesDocument
 from deskline.conversations import Context
 from deskline.folding import deep_text
-from deskline.records import CONVERSATIONS, ROUTING, Event
+from deskline.records import CONVERSATIONS, ROUTING, SHOPS, Event
 from deskline.text import fold, readable
 from deskline_autoreply.handler import Autoreply, State
 from deskline_autoreply.model import Answered, Decision, HandedOver, Ignore, Ignored, Said
@@ -35,8 +35,15 @@ _WHY: Final = {
 }
 
 
-def tried(book: ConfigBook, message: MessageReceived, at: int, *, later: bool, open_request: bool) -> Iterator[str]:
+def tried(
+    book: ConfigBook, message: MessageReceived, at: int, *, later: bool, open_request: bool, surge: bool = False
+) -> Iterator[str]:
     """Line by line. ``at``: µs. ``later``: not the conversation's first message. ``open_request``: nobody has it yet."""
+    if surge:
+        begun = at - DAY
+        book.admit(Event(
+            "routing.surge_entered.v1", "try", "/deskline/router", message.shop_id, begun, False, None, SHOPS, 0, 0, begun
+        ))  # fmt: skip
     decisions: list[Decision] = []
     autoreply, shop = Autoreply(book, decisions.append), message.shop_id
     state = State()
