@@ -176,6 +176,40 @@ async def test_what_is_kept_of_a_day_that_went_before_an_older_one_is_found(serv
         assert [hit.offset for hit in hits] == offsets, question
 
 
+@pytest.mark.parametrize("harm", ["gone", "altered"])
+async def test_before_a_day_goes_its_files_are_looked_at_and_made_anew(service, vault, schema, tmp_path, harm):  # noqa: F811 - the fixtures above
+    days, own = [DAY - timedelta(days=1), DAY], ArchiveSettings(home=tmp_path / "archive")
+    records = [message(n, ago(OLD + 1 - n), subject="c-1", customer="u-1") for n in (0, 1)]
+    await store(service, records, vault)
+    await seal(service, vault)
+    await copy_segments(service, own, "")
+    (file,) = (tmp_path / "archive" / "cold").rglob("*.parquet")
+    whole = file.read_bytes()
+
+    def harmed():
+        if harm == "gone":
+            file.unlink()
+        else:
+            file.write_bytes(whole[:-1])
+
+    harmed()
+    # What one segment has of two days: the second day is still there when the first goes.
+    await legal.hold(service, "", legal.Hold("period", None, DAY, DAY), who="legal", why="x", until=None)
+    done = await run(schema, tmp_path, "retain", "--yes")
+    assert f"{days[0]}: 1 files of the cold store were gone or altered, and are made anew" in done.output, done.output
+    assert f"dropped {days[0]}" in done.output
+    assert len(cold_values(tmp_path, f"decode(value) LIKE '%{SECRET}%'")) == 2
+    # Now the file alone has the first day: nothing goes while it is not what it was.
+    harmed()
+    await legal.lift(service, "", 1, who="legal", why="x")
+    done = await run(schema, tmp_path, "retain", "--yes")
+    assert "holds days that are in it alone: restore it" in str(done.exception), done.output
+    assert {each.day for each in await Store("").retention(service)} >= {DAY}
+    file.write_bytes(whole)
+    done = await run(schema, tmp_path, "retain", "--yes")
+    assert (f"dropped {DAY}" in done.output, "made anew" in done.output) == (True, False), done.output
+
+
 async def test_the_words_of_a_day_go_with_it(service, vault, own):  # noqa: F811 - the fixtures above
     tables = "SELECT count(*) FROM pg_tables WHERE tablename LIKE 'words_%'"
     await store(service, [message(0, ago(OLD), subject="c-1", customer="u-1")], vault)

@@ -14,6 +14,7 @@ from deskline.settings import ServiceSettings
 from deskline.targets import PostgresDsn, StateDir, settings_of
 from deskline_archive import drill_cli, find_cli, legal_cli, proofs_cli
 from deskline_archive.app import build
+from deskline_archive.settings import ArchiveSettings, archive_settings
 from deskline_archive.store import Day, Store, load_queries
 
 app = typer.Typer(add_completion=False, no_args_is_help=False)
@@ -54,18 +55,20 @@ def retain(
     """List the archive's days, say which would go and why not, and drop those that may.
 
     The database's own function decides: a day goes when it is older than 180 full days, under no legal hold, sealed, and in
-    the cold store. Records of classes that are kept longer (table archive.classes) move aside first.
+    the cold store. Records of classes that are kept longer (table archive.classes) move aside first. Before a day goes, each of its
+    files in the cold store is read: one that is gone, or is not what was written, is made anew.
 
     For example:
 
       deskline archive retain --dry-run --state-dir .deskline
 
-      deskline archive retain --keep-days 400 --yes --postgres-dsn postgresql://…@db/deskline
+      DESKLINE_ARCHIVE_COLD=s3://… deskline archive retain --keep-days 400 --yes --postgres-dsn postgresql://…@db/deskline
     """
-    asyncio.run(_retain(settings_of(state_dir, postgres_dsn=postgres_dsn), keep_days, dry_run=dry_run, yes=yes))
+    settings = settings_of(state_dir, postgres_dsn=postgres_dsn)
+    asyncio.run(_retain(settings, archive_settings(state_dir), keep_days, dry_run=dry_run, yes=yes))
 
 
-async def _retain(settings: ServiceSettings, keep_days: int, *, dry_run: bool, yes: bool) -> None:
+async def _retain(settings: ServiceSettings, own: ArchiveSettings, keep_days: int, *, dry_run: bool, yes: bool) -> None:
     store = Store(settings.topic_prefix)
     connection = await connect(settings, "archive", patient=True)
     try:
@@ -76,7 +79,14 @@ async def _retain(settings: ServiceSettings, keep_days: int, *, dry_run: bool, y
             return
         if not yes and not typer.confirm(f"Drop {len(due)} days for good, {due[0].day} to {due[-1].day}?"):
             raise UsageError("nothing was dropped")
+        if not own.cold_place:
+            raise UsageError(
+                "which cold store? Its files are looked at before a day goes: --state-dir or DESKLINE_ARCHIVE_COLD"
+            )
         for day in due:
+            mended = await find_cli.cold_store().mend_copies(connection, own, settings.topic_prefix, day.day)
+            if mended:
+                typer.echo(f"{day.day}: {mended} files of the cold store were gone or altered, and are made anew")
             freed = await store.drop_day(connection, day.day)
             typer.echo(f"dropped {day.day}: {freed} bytes freed")
         kept = await connection.fetchval(load_queries()["drop_kept"])

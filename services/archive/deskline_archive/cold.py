@@ -14,7 +14,7 @@ import asyncio
 import hashlib
 import io
 import json
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -53,28 +53,56 @@ async def copy_segments(connection: Connection, own: ArchiveSettings, prefix: st
     count = 0
     known = {stream.id: stream for stream in await sealing.streams(connection, prefix)}
     for row in await connection.fetch(queries["to_copy"], list(known)):
-        stream = known[row["stream"]]
-        seal = await connection.fetchrow(queries["seal"], stream.id, row["number"] - 1)
-        assert seal is not None
-        name = f"{stream.label}/{row['number']:010d}"
-        if row["copied"]:
-            gone = await connection.fetch(queries["gone_by_day"], stream.id, seal["first_offset"], seal["next_offset"])
-            data = await _without(connection, store, name, stream) if gone else None
-        else:
-            data = None
-        if data is None:
-            data = await _segment(connection, stream, dict(seal), vault)
-        digest = hashlib.sha256(data).hexdigest()
-        segment = sealing.segment_of(dict(seal))
-        manifest = {
-            "origin": seal["origin"], "file": name + ".parquet", "sha256": digest, "bytes": len(data),
-            "seal": {**sealing.seal_line(segment), "salts": None},
-        }  # fmt: skip
-        await asyncio.to_thread(store.write, name + ".parquet", data)
-        await asyncio.to_thread(store.write, name + ".json", json.dumps(manifest, indent=1).encode())
-        await connection.execute(queries["add_copy"], stream.id, row["number"], name, digest, len(data))
+        await _copy(connection, store, vault, known[row["stream"]], row["number"], copied=row["copied"])
         count += 1
     return count
+
+
+async def mend_copies(connection: Connection, own: ArchiveSettings, prefix: str, day: date) -> int:
+    """Of a day that is about to go: look at each of its files, and make anew what is gone or is not what was written; how many.
+    Raises ``UsageError`` where the database no longer has all of a segment.
+    """
+    store, vault, queries = place(own.cold_place), vault_of(own), load_queries()
+    known = {stream.id: stream for stream in await sealing.streams(connection, prefix)}
+    begin, count = datetime(day.year, day.month, day.day, tzinfo=UTC), 0
+    for row in await connection.fetch(queries["copies_of_day"], begin, begin + timedelta(days=1), list(known)):
+        try:
+            raw = await asyncio.to_thread(store.read, row["name"] + ".parquet")
+        except UsageError:
+            raw = b""
+        if hashlib.sha256(raw).hexdigest() == row["sha256"]:
+            continue
+        stream = known[row["stream"]]
+        if await connection.fetch(queries["gone_by_day"], stream.id, row["first_offset"], row["next_offset"]):
+            raise UsageError(
+                f"{row['name']}.parquet is gone or is not what was written, and holds days that are in it alone: restore it"
+            )
+        await _copy(connection, store, vault, stream, row["number"], copied=False)
+        count += 1
+    return count
+
+
+async def _copy(
+    connection: Connection, store: Place, vault: Vault | None, stream: sealing.Stream, number: int, *, copied: bool
+) -> None:
+    queries = load_queries()
+    seal = await connection.fetchrow(queries["seal"], stream.id, number - 1)
+    assert seal is not None
+    name = f"{stream.label}/{number:010d}"
+    data = None
+    if copied and await connection.fetch(queries["gone_by_day"], stream.id, seal["first_offset"], seal["next_offset"]):
+        data = await _without(connection, store, name, stream)
+    if data is None:
+        data = await _segment(connection, stream, dict(seal), vault)
+    digest = hashlib.sha256(data).hexdigest()
+    segment = sealing.segment_of(dict(seal))
+    manifest = {
+        "origin": seal["origin"], "file": name + ".parquet", "sha256": digest, "bytes": len(data),
+        "seal": {**sealing.seal_line(segment), "salts": None},
+    }  # fmt: skip
+    await asyncio.to_thread(store.write, name + ".parquet", data)
+    await asyncio.to_thread(store.write, name + ".json", json.dumps(manifest, indent=1).encode())
+    await connection.execute(queries["add_copy"], stream.id, number, name, digest, len(data))
 
 
 async def _segment(connection: Connection, stream: sealing.Stream, seal: dict[str, Any], vault: Vault | None) -> bytes:

@@ -80,7 +80,7 @@ def search(
 
     async def work(connection: Connection) -> Page:
         if cold:
-            page: Page = await _cold().search_cold(connection, own, settings.topic_prefix, question, who)
+            page: Page = await cold_store().search_cold(connection, own, settings.topic_prefix, question, who)
             return page
         return await Finder(connection, settings.topic_prefix, vault_of(own)).search(question, who)
 
@@ -151,7 +151,7 @@ def tidy(*, state_dir: StateDir = None, topic_prefix: TopicPrefix = None, postgr
         typer.echo(told)
 
 
-def _cold() -> Any:
+def cold_store() -> Any:
     """Late: pyarrow is heavy, and not everywhere installed."""
     try:
         return import_module("deskline_archive.cold")
@@ -175,7 +175,7 @@ async def tidied(connection: Connection, settings: ServiceSettings, own: Archive
         f"closed {closed}: {count} messages can be searched" for closed, count in await close_days(connection, file)
     ]
     if own.cold_place:
-        copied = await _cold().copy_segments(connection, own, settings.topic_prefix)
+        copied = await cold_store().copy_segments(connection, own, settings.topic_prefix)
         if copied:
             told.append(f"copied {copied} segments to the cold store")
     return told

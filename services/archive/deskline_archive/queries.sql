@@ -303,6 +303,16 @@ ORDER BY x.stream, x.number;
 -- name: add_copy
 INSERT INTO copies (stream, number, name, sha256, bytes) VALUES ($1, $2, $3, $4, $5);
 
+-- name: copies_of_day
+-- The newest copy of each segment that holds some of a day.
+WITH ranges AS (
+    SELECT stream, min("offset") AS first, max("offset") AS last FROM raw_records
+    WHERE broker_time >= $1 AND broker_time < $2 AND stream = ANY($3::integer[]) GROUP BY stream
+)
+SELECT DISTINCT ON (x.stream, x.number) x.stream, x.number, x.first_offset, x.next_offset, c.name, c.sha256
+FROM ranges AS r JOIN seals AS x ON x.stream = r.stream AND x.first_offset <= r.last AND x.next_offset > r.first
+JOIN copies AS c ON (c.stream, c.number) = (x.stream, x.number) ORDER BY x.stream, x.number, c.at DESC;
+
 -- name: gone_by_day
 SELECT FROM dropped WHERE stream = $1 AND first_offset < $3 AND last_offset >= $2 LIMIT 1;
 
