@@ -10,7 +10,9 @@ from tests.fixtures.deployment import SHOP, Deployment, caught_up, gateway, said
 from deskline.clock import SECOND, now_us, rfc3339
 from deskline.events.models import Customer
 from deskline.events.wire import new
+from deskline.postgres import connect
 from deskline.records import CONVERSATIONS, REPLIES
+from deskline_archive.legal import order
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -60,6 +62,19 @@ async def test_what_is_mined_and_accepted_is_answered_by_the_running_service(des
         assert set(mined["examples"]) <= set(INVOICE)
         assert mined["customers"] >= 3
         assert not any(text in json.dumps(found, ensure_ascii=False) for text in (*ONE_OFFS, "13912345678", "谢谢"))
+
+        # Whoever is to be erased is in no look at what was written, from then on.
+        connection = await connect(desk.settings, "archive")
+        try:
+            person = f"u-c-{asked.index(COURIER[0])}"
+            await order(connection, desk.settings.topic_prefix, person, who="data protection", why="letter")
+        finally:
+            await connection.close()
+        await desk.command("faq", "mine", "--week", "--shop", SHOP, "--file", str(tmp_path / "after.json"))
+        after = json.loads((tmp_path / "after.json").read_text(encoding="utf-8"))
+        assert after["unanswered"] == found["unanswered"] - 1
+        assert COURIER[0] in json.dumps(found, ensure_ascii=False)
+        assert COURIER[0] not in json.dumps(after, ensure_ascii=False)
 
         printed = await desk.command("faq", "accept", str(place), "--yes", "--config", str(conf), "--file", str(kept))
         entry = mined["entry"]["entry_id"]
