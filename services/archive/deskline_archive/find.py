@@ -241,7 +241,7 @@ class Finder:
         if self._persons is None:
             self._persons = [row["customer_id"] for row in await self._connection.fetch(self._queries["restricted"])]
             rows = (
-                await self._connection.fetch(self._queries["restricted_conversations"])
+                await self._connection.fetch(self._queries["restricted_conversations"], self._persons)
                 if self._persons
                 else list[Any]()
             )

@@ -34,8 +34,8 @@ ORDER BY broker_time, topic, partition, "offset"
 # Whoever is to be erased is masked in every look at what he wrote, and this is one. A conversation names its customer with each of his
 # messages; those of an agent that come later belong to it.
 _RESTRICTED: Final = """
-SELECT DISTINCT r.subject FROM archive.all_records AS r JOIN archive.restrictions AS x ON x.customer_id = r.customer_id
-WHERE r.subject IS NOT NULL AND r.broker_time >= $1 AND r.broker_time < $2
+SELECT DISTINCT subject FROM archive.all_records
+WHERE customer_id = ANY($1::text[]) AND subject IS NOT NULL AND broker_time >= $2 AND broker_time < $3
 """
 _BEFORE: Final = 30 * DAY
 # A statement may take 20 s: six hours of a busy deployment are read in far less.
@@ -54,9 +54,9 @@ async def from_archive(
     connection = await connect(settings, "archive")
     try:
         masked: set[str] = set()
-        if await connection.fetchval("SELECT EXISTS (SELECT FROM archive.restrictions)"):
+        if persons := [row[0] for row in await connection.fetch("SELECT customer_id FROM archive.restrictions")]:
             span = to_datetime(since - _BEFORE), to_datetime(end)
-            masked = {row["subject"] for row in await connection.fetch(_RESTRICTED, *span)}
+            masked = {row["subject"] for row in await connection.fetch(_RESTRICTED, persons, *span)}
         begin = since
         while begin < end:
             window = (to_datetime(begin), to_datetime(min(begin + _WINDOW, end)))
