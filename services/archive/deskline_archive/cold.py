@@ -114,7 +114,7 @@ async def _segment(connection: Connection, stream: sealing.Stream, seal: dict[st
         if segment.gap is not None
         else await connection.fetch(query, stream.id, segment.first_offset, segment.next_offset)
     )
-    kept = sealing.cleared(rows, stream, vault)
+    kept = [sealing.cleared(row, stream, vault) for row in rows]
     at = [row["offset"] - segment.first_offset for row in rows]
 
     def column(name: str) -> list[Any]:

@@ -100,7 +100,7 @@ def copied(rows: Iterable[Row]) -> Iterator[bytes]:
                 _NULL if headers is None else _LENGTH(len(headers)), b"",
                 _NULL if value is None else _LENGTH(len(value)), b"",
             )  # fmt: skip
-        parts += (_persons(subject, customer), _often(kind, shop, validity, agent))
+        parts += (_text(subject), _text(customer), _often(kind, shop, validity, agent))
         size += 200 + len(value or b"") + len(headers or b"")
         if size > _CHUNK:
             _fill(parts, holes, batch.done())
@@ -146,7 +146,7 @@ def words_copied(entries: Iterable[Words]) -> bytes:
     for stream, offset, broker_at, subject, customer, kind, shop, agent, grams in entries:
         parts += (
             _WORDS(9, 4, stream, 8, offset, 8, broker_at - _EPOCH),
-            *(_persons(subject, customer), _often(kind, shop, agent), grams),
+            *(_text(subject), _text(customer), _often(kind, shop, agent), grams),
         )
     parts.append(_END)
     return b"".join(parts)
@@ -174,9 +174,3 @@ def _text(text: str | None) -> bytes:
 @lru_cache(maxsize=4096)
 def _often(*texts: str | None) -> bytes:
     return b"".join(map(_text, texts))
-
-
-# Conversations that are talking while some units are written.
-@lru_cache(maxsize=16_384)
-def _persons(subject: str | None, customer: str | None) -> bytes:
-    return _text(subject) + _text(customer)

@@ -26,7 +26,7 @@ from deskline.records import CHECKPOINTS, Output
 from deskline_archive.legal import LOG
 from deskline_archive.signing import checkpoint_text, sign_note
 from deskline_archive.store import load_queries
-from deskline_archive.veil import Batch, name_of, salt_of
+from deskline_archive.veil import name_of, salt_of, veil
 from deskline_archive.verifier import (
     HASH,
     SALT,
@@ -178,8 +178,8 @@ class Sealer:
         async for found in batches(self._connection, stream.id, first or 0, None, most):
             if first is None:
                 first = int(found[0]["offset"])
-            bodies = cleared(found, stream, self._vault)
-            for expected, (row, (body, own_salt)) in enumerate(zip(found, bodies, strict=True), first + len(leaves)):
+            for expected, row in enumerate(found, first + len(leaves)):
+                body, own_salt = cleared(row, stream, self._vault)
                 if row[0] != expected:
                     if leaves and await self._gap(stream, expected) is not None:
                         return first
@@ -226,7 +226,8 @@ class Sealer:
         async for found in batches(self._connection, stream.id, signed.first_offset, signed.next_offset):
             if gap is not None:
                 raise FatalError(f"{label}: a gap was explained there, and offset {found[0]['offset']} is in it")
-            for body, own_salt in cleared(found, stream, self._vault):
+            for row in found:
+                body, own_salt = cleared(row, stream, self._vault)
                 if body is None or body.offset != signed.first_offset + len(leaves):
                     raise FatalError(
                         f"{label}: offset {signed.first_offset + len(leaves)} is not there, or cannot be read"
@@ -388,39 +389,30 @@ async def batches(
         first = found[-1]["offset"] + 1
 
 
-async def _rows(
-    connection: Connection, stream: Stream, vault: Vault | None, first: int, following: int
-) -> AsyncIterator[tuple[Any, Body | None, bytes | None]]:
-    """One after the other: as it is stored, and as ``cleared`` gives it."""
-    async for found in batches(connection, stream.id, first, following):
-        for row, (body, salt) in zip(found, cleared(found, stream, vault), strict=True):
-            yield row, body, salt
+async def rows(connection: Connection, stream: int, first: int, following: int) -> AsyncIterator[Any]:
+    """One after the other."""
+    async for found in batches(connection, stream, first, following):
+        for row in found:
+            yield row
 
 
-def cleared(found: Sequence[Any], stream: Stream, vault: Vault | None) -> list[tuple[Body | None, bytes | None]]:
-    """Each record (offset, broker time in µs, key, headers, value and generation come first) as Kafka had it, and the salt that comes
-    from its key: None where it was stored in the clear, and then the seal has it. (None, None): its key has ended, it was erased.
-    Many at once take less for each.
+def cleared(row: Any, stream: Stream, vault: Vault | None) -> tuple[Body | None, bytes | None]:
+    """The record (offset, broker time in µs, key, headers, value and generation come first) as Kafka had it, and the salt that comes from its key: None where it was stored in the clear, and then
+    the seal has it. (None, None): its key has ended, it was erased.
     """
-    bodies: list[tuple[Body | None, bytes | None]] = []
-    batch, veiled = Batch(), list[tuple[int, int, int, bytes | None, bytes]]()
-    for row in found:
-        offset, at, key, headers, value, generation = row[:6]
-        if generation is None:
-            bodies.append((_body(Body, (offset, at, key, headers, value)), None))
-            continue
+    offset, at, key, headers, value, generation = row[:6]
+    salt = None
+    if generation is not None:
         if vault is None:
             raise UsageError(
                 "the records are veiled and the vault is not given: name DESKLINE_ARCHIVE_VAULT, or --state-dir"
             )
         secret = vault.key(key if key is not None else name_of(key, stream.topic, stream.partition, offset), generation)
-        if secret is not None:
-            batch.add(secret, stream.id, offset, headers, value)
-            veiled.append((len(bodies), offset, at, key, salt_of(secret, offset)))
-        bodies.append((None, None))
-    for (place, offset, at, key, salt), (headers, value) in zip(veiled, batch.done(), strict=True):
-        bodies[place] = _body(Body, (offset, at, key, headers, value)), salt
-    return bodies
+        if secret is None:
+            return None, None
+        headers, value = veil(secret, stream.id, offset, headers, value)
+        salt = salt_of(secret, offset)
+    return _body(Body, (offset, at, key, headers, value)), salt
 
 
 class Report(NamedTuple):
@@ -456,8 +448,9 @@ async def verify(
         number = segment.number
         found += checker.segment(segment)
         held, lost, salts, veiled = [], set(), {}, {}
-        async for record, body, salt in _rows(connection, stream, vault, segment.first_offset, segment.next_offset):
+        async for record in rows(connection, stream.id, segment.first_offset, segment.next_offset):
             records += 1
+            body, salt = cleared(record, stream, vault)
             if body is not None:
                 held.append(body)
                 if salt is not None:
@@ -533,7 +526,7 @@ def _reordered(
     moved = set()
     for at in wrong:
         for other in wrong:
-            ((body, salt),) = cleared([(other, *veiled[at][1:6])], stream, vault)
+            body, salt = cleared((other, *veiled[at][1:6]), stream, vault)
             if at == other or body is None or salt is None:
                 continue
             times = (body.broker_at, veiled[other]["broker_at"])
@@ -589,7 +582,8 @@ async def export(
         segment = segment_of(dict(row))
         number = segment.number
         lines, salts = [], {}
-        async for record, body, salt in _rows(connection, stream, vault, segment.first_offset, segment.next_offset):
+        async for record in rows(connection, stream.id, segment.first_offset, segment.next_offset):
+            body, salt = cleared(record, stream, vault)
             if body is None:
                 lines.append({"offset": record["offset"], "broker_at": record["broker_at"], "erased": True})
                 continue
