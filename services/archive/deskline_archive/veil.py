@@ -60,10 +60,8 @@ _USUAL: Final = 128
 # Bytes that are best veiled together: more of them leave the processor's nearer caches.
 _NEAR: Final = 1 << 16
 _FILL: Final = tuple(bytes(missing) for missing in range(64))
-# Keys of conversations that are talking now; a key costs a dozen hashes.
+# Keys of conversations that are talking now; a key costs sixteen hashes.
 _KNOWN: Final = 50_000
-# So many digits down, every secret is soon known, and they take half a megabyte.
-_SHARED: Final = 3
 
 
 class Veiled(NamedTuple):
@@ -86,7 +84,6 @@ class Vault:
         self.trees = trees
         self.first_generation = (trees - 1) * _TREE
         self._key = lru_cache(maxsize=_KNOWN)(self._derived)
-        self._branch = lru_cache(maxsize=16**_SHARED)(self._beginning)
 
     @classmethod
     def new(cls) -> "Vault":
@@ -132,22 +129,16 @@ class Vault:
 
     def _derived(self, name: bytes, generation: int) -> bytes | None:
         path = path_of(name, generation)
-        at = len(path) - DEPTH + _SHARED
-        secret = self._branch(path[:at])
+        at = len(path) - DEPTH
+        secret = self.nodes.get(path[:at])
         while secret is None:
             at += 1
             if at > len(path):
                 return None
             secret = self.nodes.get(path[:at])
-        return _descended(secret, path[at:])
-
-    def _beginning(self, prefix: str) -> bytes | None:
-        """The secret at the first digits of a path, which many share; None where it was punctured, or is not of this vault."""
-        for at in range(len(prefix) - _SHARED, len(prefix) + 1):
-            secret = self.nodes.get(prefix[:at])
-            if secret is not None:
-                return _descended(secret, prefix[at:])
-        return None
+        for digit in path[at:].encode():
+            secret = _SHA256(secret + _DIGIT[digit]).digest()
+        return secret
 
     def punctured(self, names: Iterable[tuple[bytes, int]]) -> "Vault":
         """The vault without the keys of these (name, generation)."""
@@ -171,12 +162,6 @@ class Vault:
         if self.trees > _MOST_ROTATIONS:
             raise UsageError(f"a vault is rotated at most {_MOST_ROTATIONS} times; start a new deployment")
         return Vault({**self.nodes, _letter(self.trees): secrets.token_bytes(32)}, self.erased, self.trees + 1)
-
-
-def _descended(secret: bytes, digits: str) -> bytes:
-    for digit in digits.encode():
-        secret = _SHA256(secret + _DIGIT[digit]).digest()
-    return secret
 
 
 def _letter(tree: int) -> str:
