@@ -230,7 +230,7 @@ async def test_an_older_archive_closes_days_anew_that_got_late_records_and_loses
     (now,) = [found for found in plan() if found.name == "archive"]
     before = [each for each in now.migrations if not "archive/0012" <= each.name < "archive/9"]
     await migrate(database, schemas=[Schema("archive", tuple(before))])
-    async with acting(database) as service:  # noqa: F811
+    async with acting(database) as service:  # noqa: F811 - a fixture's name
         await store(service, [message(n, ago(OLD - n), subject="c-1", customer="u-1") for n in range(3)], vault)
         for n in range(3):
             day = DAY + timedelta(days=n)

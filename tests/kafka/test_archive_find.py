@@ -130,7 +130,7 @@ async def test_a_period_narrows_and_a_closed_day_is_asked_by_its_index(filled, v
     assert "Bitmap Index Scan" in plan
 
 
-async def test_days_that_were_analysed_while_they_were_empty_are_searched_and_closed(service, vault, schema):  # noqa: F811
+async def test_days_that_were_analysed_while_they_were_empty_are_searched_and_closed(service, vault, schema):  # noqa: F811 - a fixture's name
     """As a nightly ``vacuumdb --analyze`` does with the days ahead; a small shop's day is not analysed again for long."""
     today = now_us() // DAY
     await Store("").ensure_days(service, range(today - 1, today + 8))
@@ -145,7 +145,7 @@ async def test_days_that_were_analysed_while_they_were_empty_are_searched_and_cl
     assert [row[1] for row in await close_days(service, vault)] == [1]
 
 
-async def test_what_came_after_its_day_was_closed_is_found_once_the_day_is_closed_anew(filled, vault):  # noqa: F811
+async def test_what_came_after_its_day_was_closed_is_found_once_the_day_is_closed_anew(filled, vault):  # noqa: F811 - a fixture's name
     """The archive was away at midnight: the day was closed in the next hour, and then it caught up."""
     question = Question(text="迟到的")
     await store(filled, [message(804, ago(1), subject="c-late", customer="u-1", text="迟到的话")], vault)
@@ -155,7 +155,7 @@ async def test_what_came_after_its_day_was_closed_is_found_once_the_day_is_close
     assert await close_days(filled, vault) == []
 
 
-async def test_what_comes_while_its_day_is_being_closed_is_not_forgotten(filled, vault, schema, monkeypatch):  # noqa: F811
+async def test_what_comes_while_its_day_is_being_closed_is_not_forgotten(filled, vault, schema, monkeypatch):  # noqa: F811 - a fixture's name
     real = closing._fill
 
     async def filled_meanwhile(*told):
@@ -202,7 +202,7 @@ async def test_roles_see_what_they_may_and_every_look_is_kept(filled, vault):  #
     assert "电话" not in json.dumps(looks, ensure_ascii=False)
 
 
-async def test_what_is_not_valid_is_masked_with_the_person_whose_key_it_has(filled, vault, tmp_path):  # noqa: F811
+async def test_what_is_not_valid_is_masked_with_the_person_whose_key_it_has(filled, vault, tmp_path):  # noqa: F811 - a fixture's name
     """A poison record and its letter belong to no conversation that was decoded, and need not name the customer."""
     poison = b'{"data": {"text": "' + "身份证".encode() + b'"}}'
     late = ago(0) + 60 * MINUTE
@@ -339,13 +339,13 @@ async def test_http_answers_those_with_a_token_and_their_role(filled, vault, sch
 
 
 @pytest.mark.parametrize("at", ["1/99999999999/1", "1/1/9223372036854775808", "1/-1/1", f"{10**40}/1/1"])
-async def test_a_cursor_that_no_page_gave_is_refused(service, vault, at):  # noqa: F811
+async def test_a_cursor_that_no_page_gave_is_refused(service, vault, at):  # noqa: F811 - a fixture's name
     cursor = base64.urlsafe_b64encode(at.encode()).decode()
     with pytest.raises(UsageError, match="no cursor"):
         await finder(service, vault).search(Question(cursor=cursor), SUPERVISOR)
 
 
-async def test_what_cannot_be_answered_in_time_is_said_over_http(filled, vault, schema, tmp_path):  # noqa: F811
+async def test_what_cannot_be_answered_in_time_is_said_over_http(filled, vault, schema, tmp_path):  # noqa: F811 - a fixture's name
     words = ["token", "li", "--role", "reader", "--state-dir", str(tmp_path)]
     token = (await asyncio.to_thread(CliRunner().invoke, app, words)).output.strip()
     settings = ServiceSettings(postgres_dsn=schema, database_timeout_s=1)
